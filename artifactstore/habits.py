@@ -136,8 +136,9 @@ _GET_FILES: Final = "`get REF FOLDER`"
 _STAGING: Final = "nothing is staged, and the store is where you put it: `put PATH NAME`"
 _REMOTE: Final = "the store itself may be remote: --store URL or $ARTIFACTSTORE_URL names it, `sync SOURCE TARGET` copies one"
 _NO_SERVER: Final = "there is no server and no account; credentials are those of the storage: `doctor URL` checks them"
-_NO_REMOVAL: Final = "history is not removed: `unalias NAME:ALIAS REASON` ends an alias, `taint REF REASON` recalls a version"
-_BACK: Final = "`alias NAME:v6 ALIAS -m REASON` points an alias back, `log --alias ALIAS` has its history"
+_EXPIRY: Final = "`expire --dry-run` lists what no retention rule keeps; nothing is freed until clean-up comes"
+_REMOVAL: Final = "`remove NAME:v3 REASON` removes a version, `unalias NAME ALIAS -m REASON` ends an alias, `taint REF REASON` recalls a version"
+_BACK: Final = "`rollback NAME ALIAS -m REASON`, `log --alias ALIAS` has the history of an alias"
 _EXPERIMENTS: Final = "`runs --sort -metrics.auc --columns name,params.lr,metrics.auc`"
 # Commands of git, DVC, MLflow, W&B, the Hub, LaminDB, restic and shells; in `…` is what to type after the program's name.
 COMMANDS: Final = {
@@ -154,12 +155,18 @@ COMMANDS: Final = {
     **dict.fromkeys(("history", "reflog", "audit", "events", "journal", "shortlog", "logs"), "`log [--name NAME]`"),
     **dict.fromkeys(("tail", "watch", "monitor"), "`log --follow`"),
     **dict.fromkeys(("info", "inspect", "view", "stat", "metadata", "card", "model", "dataset"), "`show REF`"),
-    **dict.fromkeys(("describe", "annotate", "edit", "set-tag", "comment", "note"), "`put PATH NAME --description TEXT --tag KEY=VALUE`, and `show REF`"),
+    **dict.fromkeys(("annotate", "edit", "set-tag", "comment", "note"), "`describe REF KEY=VALUE`, and `show REF`"),
+    **dict.fromkeys(("log-metric", "log-metrics"), "`measure REF NAME=NUMBER`"),
     **dict.fromkeys(("search", "query", "grep", "filter", "select"), "`find TEXT`, or `find --metric 'auc>=0.9'`"),
-    **dict.fromkeys(("tag", "promote", "set-alias", "label", "transition", "deploy", "release", "pin"), "`alias REF ALIAS -m REASON`"),
-    **dict.fromkeys(("rollback", "revert", "reset", "undo", "demote"), _BACK),
-    **dict.fromkeys(("rm", "remove", "delete", "del", "unregister", "rmdir", "destroy", "forget", "prune", "gc", "clean", "purge", "archive"), _NO_REMOVAL),
-    **dict.fromkeys(("delete-alias", "untag"), "`unalias NAME:ALIAS REASON`"),
+    **dict.fromkeys(("tag", "set-alias", "label", "pin"), "`alias REF ALIAS -m REASON`"),
+    **dict.fromkeys(("transition", "deploy", "ship"), "`promote REF ALIAS -m REASON`"),
+    **dict.fromkeys(("policy", "policies", "rules"), "`gates --set FILE -m REASON`, `retention --set FILE -m REASON`"),
+    **dict.fromkeys(("legal-hold", "lock"), "`hold REF REASON`"),
+    **dict.fromkeys(("unlock",), "`release HOLD REASON`"),
+    **dict.fromkeys(("revert", "reset", "undo", "demote"), _BACK),
+    **dict.fromkeys(("rm", "delete", "del", "unregister", "rmdir", "destroy", "forget", "archive"), _REMOVAL),
+    **dict.fromkeys(("prune", "gc", "clean", "purge", "cleanup"), _EXPIRY),
+    **dict.fromkeys(("delete-alias", "untag"), "`unalias NAME ALIAS -m REASON`"),
     **dict.fromkeys(("mv", "move", "rename", "copy", "link", "fork"), "`cp REF NAME`; the old name keeps its history"),
     **dict.fromkeys(("clone", "mirror", "replicate", "merge", "migrate"), "`sync SOURCE TARGET`"),
     **dict.fromkeys(("remote", "remotes", "connect"), _REMOTE),

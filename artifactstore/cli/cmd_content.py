@@ -12,6 +12,7 @@ import typer
 
 from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, At, Reason, Ref, StoreUrl, app, opened, pairs, print_put, value_of
+from artifactstore.cli.registry.arguments import expected
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import numpy
 
@@ -148,25 +149,6 @@ def cp(
 
 
 @app.command()
-def unalias(
-    ref: Annotated[str, typer.Argument(metavar="NAME:ALIAS", help="The alias that ends.")],
-    reason: Annotated[str, typer.Argument(help="Why, for the audit trail.")],
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """End an alias; its history stays."""
-    name, sign, word = ref.rpartition(":")
-    if not sign:
-        raise InvalidInputError(f"{ref!r}: expected NAME:ALIAS")
-    with opened(store) as store_:
-        store_.registry.unalias(name, word, reason)
-        if as_json:
-            printing.as_json({"name": name, "alias": word, "version": None})
-        else:
-            printing.echo(f"{name}:{word} has ended")
-
-
-@app.command()
 def alias(
     ref: Ref,
     word: Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")],
@@ -176,11 +158,7 @@ def alias(
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version."""
-    conditions: dict[str, Any] = {}
-    if expect is not None:
-        if expect != "none" and not expect.removeprefix("v").isdecimal():
-            raise InvalidInputError(f"--expect {expect}: expected a version like v3, or none")
-        conditions["expect"] = None if expect == "none" else int(expect.removeprefix("v"))
+    conditions = expected(expect)
     with opened(store) as store_:
         found = store_.alias(ref, word, reason=reason, **conditions)
         assert found is not None  # None is returned only inside a batch

@@ -179,12 +179,21 @@ def show(
             return
         profile, profiles = found.profile, found.profiles
         if as_json:
-            facts = described(found) | {"tainted": found.tainted}
+            facts = described(found) | {"tainted": found.tainted, **_standing(store_, found)}
             printing.as_json({**facts, "profile": profile, "profiles": dict(profiles), "imports": found.imports})
             return
         from artifactstore.display.artifact_card import record_outline  # noqa: PLC0415 - `--help` must not load it
 
         printing.outline(record_outline(_facts(store_, found), profile, profiles))
+
+
+def _standing(store: Any, found: Any) -> dict[str, Any]:
+    """Return approvals, gates and holds of an artifact as JSON values."""
+    from artifactstore.work.get.provenance import provenance  # noqa: PLC0415 - as above
+
+    about = provenance(store._session, found.digest, found.name, found.version).standing  # noqa: SLF001
+    approvals = [printing.record(one) for one in store.registry.approvals(found.ref)] if about.approvals else []
+    return {"approvals": approvals, "gates": list(about.gates), "held": list(about.holds)}
 
 
 def _facts(store: Any, found: Any) -> dict[str, Any]:
@@ -209,6 +218,9 @@ def _facts(store: Any, found: Any) -> dict[str, Any]:
             f"{alias} (since {moment(since)[:16]} UTC by {origin.moved[alias]})" for alias, since in origin.aliases.items()
         ),
         "tainted": "do not use: see `artifactstore log --fact tainted`" if found.tainted else None,
+        "approvals": _approvals(store, found.ref) if lines["approvals"] else (),
+        "gates": lines["gates"],
+        "held": lines["held"],
         "run": lines["run"],
         "code": lines["code"],
         "env": lines["env"],
@@ -219,6 +231,18 @@ def _facts(store: Any, found: Any) -> dict[str, Any]:
         "metadata": tuple(f"{key} = {format_value(value)}" for key, value in metadata.items()),
         "imports": ", ".join(found.imports) if found.imports else None,
     }
+
+
+def _approvals(store: Any, ref: str) -> tuple[str, ...]:
+    """Return its approvals in words, with what their signatures are worth under the caller's keys."""
+    from artifactstore.display.registry_lists import approval_line  # noqa: PLC0415 - as above
+
+    return tuple(
+        approval_line(
+            one.verdict, one.name, one.status, moment(one.time), one.meaning, role=one.role, actor=one.actor, reason=one.reason
+        )
+        for one in store.registry.approvals(ref)
+    )
 
 
 @app.command()

@@ -8,11 +8,13 @@ __all__ = ["FLAGS", "PAIRS", "in_flags"]
 # One row per option that a message may name; commands without the option never cause the message.
 FLAGS: Final = {
     "against": "--against",
+    "alias": "--alias",
     "allow_empty": "--allow-empty",
     "anchor": "--anchor",
     "base": "--base",
     "code": "--code",
     "digest": "--digest",
+    "dry_run": "--dry-run",
     "env": "--env",
     "exclude": "--exclude",
     "expect": "--expect",
@@ -20,12 +22,15 @@ FLAGS: Final = {
     "files": "--files",
     "fraction": "--fraction",
     "key": "--key",
+    "keys": "--keys",
     "kind": "--kind",
     "label": "--label",
     "level": "--level",
     "links": "--links",
+    "meaning": "--meaning",
     "modes": "--modes",
     "names": "--names",
+    "on": "--on",
     "on_conflict": "--on-conflict",
     "overwrite": "--overwrite",
     "path": "--path",
@@ -35,12 +40,15 @@ FLAGS: Final = {
     "rehash": "--rehash",
     "release": "--release",
     "role": "--role",
+    "rules": "--set",
     "send": "--send",
     "sha256": "--sha256",
+    "signer": "--key",
     "since": "--since",
     "status": "--status",
     "to": "--to",
     "tolerance": "--tolerance",
+    "until": "--until",
     "verify": "--verify",
     "with_lineage": "--with-lineage",
 }
@@ -48,11 +56,12 @@ PAIRS: Final = {
     "to=": "TO",
     "with_lineage=True": "--with-lineage",
     "env=False": "--no-env",
+    "of='name'": "--name",
     "format='text'": "--text",
     "profile='full'": "--profile-full",
 }
 _PYTHON_ONLY: Final = re.compile(
-    r"(?<!n Python, )\b([Pp])(?=ass (?:it as )?(?:command=\[…\]|single_writer=True))"
+    r"(?<!n Python, )\b([Pp])(?=ass (?:it as )?(?:command=\[…\]|single_writer=True|passphrase=))"
 )  # no command has a flag
 _OPTION: Final = re.compile(
     r"(?<![\w?&/.=-])(?P<name>[a-z_]+)=(?P<value>True\b|False\b|None\b|'[^']*'|\[[^\]]*\]|-?\d[\d.]*\b|…|(?=[\s,;:.)]|$))"

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "opened", "pairs", "print_put", "time_of", "value_of"]
 
-# The order of the help: what one begins with, every day, where it came from, upkeep.
+# The order of the help: what one begins with, every day, what it may become, where it came from, upkeep.
 _ORDER: Final = (
     ("init", "demo", "config", "put", "get", "cat", "cp", "ls", "tree", "show", "versions", "find", "diff", "status", "log"),
-    ("alias", "unalias", "run", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
+    ("alias", "promote", "rollback", "unalias", "gate", "gates", "approve", "reject", "approvals", "sign", "describe", "measure"),
+    ("run", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
+    ("hold", "release", "holds", "remove", "retention", "expire"),
     ("verify", "head", "export", "import", "sync", "bundle", "snapshot", "rescue", "cache", "completion", "doctor"),
 )
 

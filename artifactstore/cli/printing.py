@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ __all__ = [
     "document",
     "echo",
     "echo_error",
+    "error_as_json",
     "listed",
     "outline",
     "page",
@@ -33,6 +35,7 @@ __all__ = [
     "width",
 ]
 
+_COMMAND: Final = re.compile(r"^( *)(::)|##\[", re.MULTILINE)  # of GitHub Actions
 _REPLACED: Final = 4  # columns that the replacement of two ellipses takes
 
 
@@ -43,12 +46,19 @@ def echo(text: object = "", *, lines: bool = False) -> None:
         text: one line, or several if `lines`.
         lines: keep line feeds.
     """
-    print(visible(str(text), lines=lines))
+    print(_in_job(visible(str(text), lines=lines)))
 
 
 def echo_error(text: object) -> None:
     """Print a message to stderr; its further lines are indented, so that none looks like another message."""
-    print(visible(str(text), lines=True).replace("\n", "\n  "), file=sys.stderr)
+    print(_in_job(visible(str(text), lines=True).replace("\n", "\n  ")), file=sys.stderr)
+
+
+def _in_job(text: str) -> str:
+    """Return lines that are no workflow commands: in a job of GitHub Actions `::` at a beginning, and `##[` anywhere, make one."""
+    if not (os.environ.get("GITHUB_ACTIONS") or os.environ.get("GITHUB_STEP_SUMMARY")):
+        return text
+    return _COMMAND.sub(lambda match: f"{match[1]}: :" if match[2] else "## [", text)
 
 
 def document(text: str) -> None:
@@ -72,7 +82,18 @@ def record(value: Any) -> Any:
 def as_json(value: Any, *, indent: int | None = 1) -> None:
     """Print one JSON document; without `indent` on one line. A terminal that lacks characters gets their escapes."""
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    sys.stdout.write(json_escaped(json.dumps(finite(value), ensure_ascii=plain, allow_nan=False, indent=indent)) + "\n")
+    sys.stdout.write(_json(value, ensure_ascii=plain, indent=indent) + "\n")
+
+
+def error_as_json(value: Any) -> None:
+    """Print one JSON document on one line to stderr."""
+    print(_json(value, ensure_ascii=True), file=sys.stderr)
+
+
+def _json(value: Any, *, ensure_ascii: bool, indent: int | None = None) -> str:
+    """Return a value as JSON without invisible characters, and without what a CI system takes for a command."""
+    text = json_escaped(json.dumps(finite(value), ensure_ascii=ensure_ascii, allow_nan=False, indent=indent))
+    return text.replace("##[", "##\\u005b")
 
 
 def report(shown: Displayed) -> None:
@@ -94,7 +115,7 @@ def outline(blocks: Iterable["Block"]) -> None:
         elif isinstance(block, Tree):
             tree(block)
         else:
-            print(as_text([block]))
+            print(_in_job(as_text([block])))
 
 
 def page(title: str, shown: Displayed) -> None:
@@ -121,7 +142,7 @@ def table(made: "Table", *, header: bool = True) -> None:
     if header and seen and sys.stderr.isatty() and lines:
         print(titles, file=sys.stderr)
     for line in lines:
-        print(line)
+        print(_in_job(line))
 
 
 def tree(made: "Tree") -> None:
@@ -129,7 +150,7 @@ def tree(made: "Tree") -> None:
     from artifactstore.display.text_renderer import tree_lines  # noqa: PLC0415 - only for trees
 
     for line in tree_lines(made, width(), colours=_has_colours()):
-        print(line)
+        print(_in_job(line))
 
 
 def width() -> int | None:

@@ -3,7 +3,6 @@
 import copy
 import functools
 import io
-import json
 import os
 import re
 import sys
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore.cli import process
 from artifactstore.cli.process import EXIT_CODES
-from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknownError
+from artifactstore.errors import ArtifactStoreError, BackendError, OutcomeUnknownError, RefusedError
+from artifactstore.printable import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,12 @@ def load_commands() -> None:
     from artifactstore.cli.completion import commands as completion  # noqa: F401, PLC0415
     from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
     from artifactstore.cli.listing import cmd_tree  # noqa: F401, PLC0415
+    from artifactstore.cli.registry import (  # noqa: PLC0415
+        cmd_approvals,  # noqa: F401
+        cmd_gates,  # noqa: F401
+        cmd_marks,  # noqa: F401
+        cmd_retention,  # noqa: F401
+    )
     from artifactstore.cli.running import cmd_run  # noqa: F401, PLC0415
     from artifactstore.cli.selftest import command  # noqa: F401, PLC0415
     from artifactstore.cli.setup import commands as setup  # noqa: F401, PLC0415
@@ -79,7 +85,10 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         extra: dict[str, Any] = {"transient": error.transient} if isinstance(error, BackendError) else {}
         if isinstance(error, OutcomeUnknownError):
             extra["txn"] = error.txn
-        _report_error(str(error), as_json, error.kind, **extra)
+        if isinstance(error, RefusedError):
+            extra["reasons"] = list(error.reasons)
+            extra |= {} if error.verdict is None else {"verdict": error.verdict.to_json()}
+        _report_error(str(error) if as_json else _in_lines(error), as_json, error.kind, **extra)
         return EXIT_CODES[error.kind]
     except Exception as error:  # noqa: BLE001 - the last resort: report a crash with all that is known
         if hasattr(error, "show") and hasattr(error, "format_message"):  # a usage error, of whichever click typer bundles
@@ -184,9 +193,20 @@ def _report_error(text: str, as_json: bool, kind: str, **extra: Any) -> None:
 
     text = in_flags(text)
     if as_json:
-        print(json.dumps({"error": kind, "message": text, **extra}), file=sys.stderr)
+        from artifactstore.cli.printing import error_as_json  # noqa: PLC0415 - as above
+
+        error_as_json({"error": kind, "message": text, **extra})
     else:
         _echo_error(f"error: {text}")
+
+
+def _in_lines(error: ArtifactStoreError) -> str:
+    """Return a message; several reasons of a refusal have a line each."""
+    text, reasons = str(error), [visible(one) for one in getattr(error, "reasons", ())]
+    joined = "; ".join(reasons)
+    if len(reasons) < 2 or not text.endswith(joined):
+        return text
+    return "\n- ".join([text.removesuffix(joined).rstrip(), *reasons])
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from artifactstore.display import registry_lists
 from artifactstore.display.outline import Block, Column, Inline, Line, Span, Table
 from artifactstore.display.text_renderer import WIDTH, inline_text, table_lines
 from artifactstore.display.values import counted, duration, format_size, format_value, moment
@@ -161,6 +162,7 @@ LISTS: Final = {
         Column("FROM", lambda row: row[2], fit="wrap"),
     ),
     "cache": (Column("what", lambda row: row[0]), Column("bytes", lambda row: format_size(row[1]))),
+    **registry_lists.LISTS,
 }
 
 
@@ -324,6 +326,7 @@ _RECORDS: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], list[Column]]]
         _field("PATH", "path", str), _SIZED, Column("", lambda row: "executable" if row.executable else "" if row.type == "file" else row.type),
         _field("TARGET", "target"), _HASHED,
     ]),
+    **registry_lists.RECORDS,
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from artifactstore.maintenance.verify.report import Finding, Report
 from artifactstore.objects.compare.tables import Shift, TableDiff
 from artifactstore.printable import as_lines, html, json_escaped, visible
 from artifactstore.store import Store
+from artifactstore.work.registry.retention import Expiry
 from artifactstore.work.registry.verdict import Verdict
 from artifactstore.work.reproduce.comparison import Output, Reproduction
 from tests.work.test_odd_facts import append
@@ -77,6 +78,12 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         {"fact": "versioned", "name": "kinds", "digest": digest, "kind": EVIL},
         {"fact": EVIL, "name": EVIL, "alias": EVIL, "digest": EVIL, "reason": EVIL},
     )  # fmt: skip
+    store.registry.gates({"names": "n", "alias": "gated", "all": [{"metric": EVIL, "is": ">= 5"}]}, reason=EVIL)
+    store.registry.retention({"names": "o1", "keep_last": 1, "keep_kinds": [EVIL]}, reason=EVIL)
+    store.registry.hold("o2", EVIL)
+    (tmp_path / "gates.toml").write_text(
+        f'[[gate]]\nnames = "o2"\nalias = "best"\nany = [{{ metric = {json.dumps(EVIL)}, is = "> 1" }}]\nreason = true\n'
+    )
     monkeypatch.setenv("ARTIFACTSTORE_URL", store.url)
     return artifactstore.open(store.url, cache=None)
 
@@ -104,6 +111,14 @@ COMMANDS: dict[str, list[list[str]]] = {
                ["o1", "--as", EVIL]],
     "why": [["o1", "o2"], ["evil", "o1"], ["o1", "o2", "--format", "html"], ["o1", EVIL]], "impact": [["n"], [EVIL]],
     "cp": [["n:v1", "copied"], [EVIL, "x"], ["n:v1", EVIL]], "unalias": [["n:best", EVIL], ["n:none", EVIL], [EVIL, EVIL]],
+    "gates": [[], [EVIL], ["--set", EVIL, "-m", EVIL], ["--set", "GATES", "-m", EVIL]], "gate": [["n:v1", "best"], ["n:v1", "gated"], ["n:v1", EVIL], [EVIL, "best"], ["n:v1", "best", "--keys", EVIL]],
+    "promote": [["n:v1", "other", "-m", EVIL], ["n:v1", "gated", "-m", EVIL], ["n:v1", EVIL, "-m", EVIL], ["n:v1", "other", "--expect", EVIL, "-m", "x"], [EVIL, "other", "-m", "x"]],
+    "rollback": [["n", "best", "-m", EVIL], [EVIL, EVIL, "-m", EVIL], ["n", "best", "--to", EVIL, "-m", "x"]],
+    "approve": [["n:v1", "-m", EVIL, "--role", EVIL], ["n:v1", "-m", EVIL, "--alias", EVIL], ["n:v1", "-m", "x", "--meaning", EVIL], ["n:v1", "-m", "x", "--key", EVIL]],
+    "reject": [["n:v2", "-m", EVIL], [EVIL, "-m", EVIL]], "approvals": [["n:v1"], [EVIL], ["n:v1", "--keys", EVIL]], "sign": [["n:v1", "--key", EVIL, "-m", EVIL]],
+    "describe": [["n:v1", f"{EVIL}={EVIL}"], ["n", f"k={EVIL}", "--name"], ["n", EVIL], [EVIL, "a=b", "--name"]], "measure": [["n:v1", f"{EVIL}=1"], ["n:v1", f"a={EVIL}"], ["n:v1", "a=1", "--on", EVIL]],
+    "hold": [["n:v1", EVIL], ["n:v1", EVIL, "--until", EVIL], [EVIL, EVIL]], "holds": [[], ["n:v1"], [EVIL]], "release": [[EVIL, EVIL]], "remove": [["n:v1", EVIL], [EVIL, EVIL], ["n", EVIL]],
+    "retention": [[], ["--set", EVIL, "-m", EVIL]], "expire": [["--dry-run"], ["-m", EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
     "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]], "selftest": [["DOCTOR2"], ["STORE"], ["DOCTOR3", "--report", EVIL]],
@@ -126,10 +141,15 @@ def test_every_command_shows_hostile_text_harmlessly(evil: Store, tmp_path: Path
         for given in COMMANDS[command]:
             for as_json in ([], ["--json"]) if "html" not in given and "svg" not in given else ([],):
                 words = [
-                    str(tmp_path / f"{word}{len(as_json)}") if word.isupper() and word not in {"STORE", "SOURCE"} else word
+                    str(tmp_path / f"{word}{len(as_json)}")
+                    if word.isupper() and word not in {"STORE", "SOURCE", "GATES"}
+                    else word
                     for word in given
                 ]
-                words = [{"STORE": evil.url, "SOURCE": str(tmp_path / "source")}.get(word, word) for word in words]
+                words = [
+                    {"STORE": evil.url, "SOURCE": str(tmp_path / "source"), "GATES": str(tmp_path / "gates.toml")}.get(word, word)
+                    for word in words
+                ]
                 code, out, err = called(command, *as_json, *words)
                 assert code != 70, (command, given, err)
                 shown = out.replace("\u200b", "") if "mermaid" in given else out
@@ -165,6 +185,7 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Report": lambda _: ways(Report("full", [Finding("damage", EVIL, EVIL), Finding(EVIL, EVIL, EVIL)], {EVIL: 2}, [EVIL], EVIL)),
     "Verdict": lambda _: ways(Verdict.of({"ok": False, "ref": EVIL, "digest": EVIL, "alias": EVIL, "at": 1, "gates": [{"names": EVIL}], "conditions": [
         {"ok": False, "text": EVIL, "judged": "facts", "rule": {EVIL: EVIL}}]})),
+    "Expiry": lambda _: ways(Expiry(("n:v1",), 1, 2, dry_run=False, _why={"n": [EVIL]}), Expiry((), 0, 0, dry_run=True)),
     "SyncReport": lambda _: ways(*(
         SyncReport(kind, EVIL, EVIL, head=EVIL, moved=True, renamed={EVIL: EVIL}, left_out=[LeftOut(EVIL, EVIL)])
         for kind in ("replica", "move", "import", "bundle")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import Input, code_of, companions, inputs_of, is_companion, outputs_of
+from artifactstore.catalog.standing import Standing, standing
 from artifactstore.display.values import counted, short_digest
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.encoding import parse_time
@@ -47,6 +48,7 @@ class Provenance:
         aliases: alias → since when it points to the version.
         moved: alias → who moved it there, and why if a reason was given.
         shared: (number of files that are those of the version before, that version), or None.
+        standing: its approvals, the gates of its name's aliases, and what keeps it.
     """
 
     run: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class Provenance:
     aliases: Mapping[str, datetime] = field(default_factory=dict)
     moved: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[int, str] | None = None
+    standing: Standing = field(default_factory=Standing)
 
     def lines(self) -> dict[str, Any]:
         """Return it for people: name → text, or a tuple of lines."""
@@ -70,6 +73,7 @@ class Provenance:
             "env": self.environment_text,
             "inputs": tuple(f"{one.ref} ({one.role})" if one.role else one.ref for one in self.inputs),
             "shares": shared,
+            **self.standing.lines(),
         }
 
     @property
@@ -100,10 +104,16 @@ def provenance(session: Session, digest: str, name: str | None, version: int | N
                 aliases[alias] = parse_time(moves[-1]["time"])
                 moved[alias] = moves[-1]["actor"] + (f": {moves[-1]['reason']}" if moves[-1].get("reason") else "")
         before = _before(state, name, version)
+        stands = standing(state, digest, name, version)
     environment = about.get("environment")
-    environment_text = environment_of(session, environment)
-    shared = _shared(session, digest, before)
-    return Provenance(**about, environment_text=environment_text, aliases=aliases, moved=moved, shared=shared)
+    return Provenance(
+        **about,
+        environment_text=environment_of(session, environment),
+        aliases=aliases,
+        moved=moved,
+        shared=_shared(session, digest, before),
+        standing=stands,
+    )
 
 
 def provenance_of_run(session: Session, run: str) -> Provenance:

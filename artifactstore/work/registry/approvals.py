@@ -7,12 +7,13 @@ from typing import Any, Final
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.approvals import authors, status_of
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.standing import printed_name
 from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
-from artifactstore.signing.envelope import MEANINGS, payload_of
+from artifactstore.signing.envelope import MEANINGS
 from artifactstore.work.registry.keys import load_keys, signed
 from artifactstore.work.registry.rule_files import required_reason
 from artifactstore.work.session.as_of import one_state
@@ -117,7 +118,6 @@ def approvals(session: Session, ref: str, *, keys: Any = None) -> Rows[Approval]
 def _approval(state: State, found: Resolved, index: int, keys: Any) -> Approval:
     row = state.approvals[found.digest][index]
     status = status_of(state, found.name, found.version, found.digest, index)
-    payload = payload_of(row.get("signature")) if "signature" in row else None
     owners: set[str] = set()
     if status in {"claimed", "stale"} and "signature" in row and keys is not None:
         from artifactstore.signing.verify import verify_envelope  # noqa: PLC0415 - as above
@@ -125,8 +125,8 @@ def _approval(state: State, found: Resolved, index: int, keys: Any) -> Approval:
         worth = verify_envelope(row["signature"], keys, role=row.get("role"), actor=row["actor"], time=row["time"])
         status = worth.status if status == "claimed" or not worth else status
         owners = {name.casefold() for name in worth.names}
-    printed = payload.get("name") if payload is not None else None
-    if row["verdict"] == "approved" and status == "valid" and isinstance(printed, str):
+    printed = printed_name(row)
+    if row["verdict"] == "approved" and status == "valid":
         made = authors(state, found.name, found.version, found.digest)
         status = "by an author" if printed.casefold() in made or owners <= made else status
     return Approval(
@@ -135,7 +135,7 @@ def _approval(state: State, found: Resolved, index: int, keys: Any) -> Approval:
         verdict=row["verdict"],
         meaning=row.get("meaning", "approval"),
         role=row.get("role"),
-        name=printed if isinstance(printed, str) else row["actor"],
+        name=printed,
         actor=row["actor"],
         identity=row.get("identity", "claimed"),
         time=parse_time(row["time"]),

@@ -8,6 +8,7 @@ from typing import Any
 from artifactstore.catalog.fold.received import is_own, origin_of
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.standing import why_held
 from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.encoding import format_time, new_id, parse_time
@@ -21,7 +22,7 @@ from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 
-__all__ = ["Hold", "Removed", "aliases_on", "freed_bytes", "hold", "holds", "release", "remove", "why_held"]
+__all__ = ["Hold", "Removed", "aliases_on", "freed_bytes", "hold", "holds", "release", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,20 +229,6 @@ def _why_not(state: State, found: Resolved, targets: list[tuple[str, int]]) -> R
     if not reasons:
         return None
     return RefusedError(f"{_label(state, found.digest)} cannot be removed: {'; '.join(reasons)}", reasons=tuple(reasons))
-
-
-def why_held(state: State, digest: str) -> list[str]:
-    """Return which holds keep an artifact, in words: on it or on something made from it."""
-    from artifactstore.catalog.fold.judge import holds_on  # noqa: PLC0415 - of the fold's rules, only for a removal
-
-    found = []
-    for key, one in holds_on(state, digest).items():
-        row: Mapping[str, Any] = state.holds[key]
-        about = "it" if one == digest else f"{_label(state, one)}, which was made from it,"
-        text = f"{about} is held ({key[-32:]}) by {row['actor']} since {row['time'][:10]}"
-        text += f" until {row['until'][:10]}" if "until" in row else ""
-        found.append(text + (f": {row['reason']}" if row.get("reason") else ""))
-    return found
 
 
 def _whole(session: Session, ref: str) -> Resolved:

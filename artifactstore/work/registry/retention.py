@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.ancestry import ancestors
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.retention import check_retention, rules_of
 from artifactstore.catalog.rows import Rows
+from artifactstore.display.displayed import Displayed
+from artifactstore.display.values import counted, format_size
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.encoding import canonical_json, format_time, parse_time
 from artifactstore.model.facts import Fact
@@ -19,6 +21,9 @@ from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
+
+if TYPE_CHECKING:
+    from artifactstore.display.outline import Block
 
 __all__ = ["Expiry", "Retention", "expire", "retention"]
 
@@ -50,7 +55,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Expiry:
+class Expiry(Displayed):
     """What expired, or would.
 
     Attributes:
@@ -65,6 +70,15 @@ class Expiry:
     kept: int
     dry_run: bool
     _why: Mapping[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def _outline(self) -> "list[Block]":
+        from artifactstore.display.outline import Line, table_of  # noqa: PLC0415 - programs look at the values
+        from artifactstore.display.registry_lists import LISTS  # noqa: PLC0415 - as above
+
+        many, what = counted(len(self.refs), "versions"), "would expire" if self.dry_run else "expired"
+        size = f": {format_size(self.bytes)} that clean-up can free" if self.refs else ""
+        head = Line(f"{many} {what}{size}; {self.kept:,} of names with rules stay")
+        return [table_of([(ref, self.why(ref)) for ref in self.refs], LISTS["expired"]), head] if self.refs else [head]
 
     def why(self, ref: str) -> str:
         """Return why a version stays or expires.

@@ -1,7 +1,7 @@
 """Verdicts: what the gates of an alias say of a version, condition by condition."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -143,21 +143,16 @@ class Verdict(Displayed):
         return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
 
     def _outline(self) -> "list[Block]":
-        from artifactstore.display.outline import Line  # noqa: PLC0415 - programs look at the values
+        from artifactstore.display.outline import Line, Span, table_of  # noqa: PLC0415 - programs look at the values
+        from artifactstore.display.registry_lists import LISTS  # noqa: PLC0415 - as above
 
-        return [Line(line) for line in self._lines()]
-
-    def _lines(self) -> Iterator[str]:
         if self.quotes is not None:
-            yield f"{self.ref} is {self.alias} again, as since entry {self.quotes}"
-            return
-        yield f"{self.ref} {'passes' if self.ok else 'does not pass'} for {self.alias}" + (
-            "" if self.gates else ": no gate is in force"
-        )
-        for one in self.conditions:
-            yield f"  {'yes' if one.ok else 'NO '}  {one.text}" + ("" if one.judged == "facts" else f"  ({one.judged})")
+            return [Line(f"{self.ref} is {self.alias} again, as since entry {self.quotes}")]
+        word = Span("passes", "good") if self.ok else Span("does not pass", "bad")
+        head = Line([f"{self.ref} ", word, f" for {self.alias}" + ("" if self.gates else ": no gate is in force")])
+        return [head, table_of(self.conditions, LISTS["conditions"])] if self.conditions else [head]
 
 
 def _cell(text: str) -> str:
     """Escape text for a cell of a Markdown table."""
-    return visible(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    return visible(text).replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("<", "&lt;").replace("`", "'")

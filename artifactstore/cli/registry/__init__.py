@@ -1,0 +1,1 @@
+"""Commands of the registry: aliases, gates, approvals, words and numbers, holds and retention."""
