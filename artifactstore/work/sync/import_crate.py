@@ -129,7 +129,11 @@ class _History:
             lines = (crate / _HISTORY).read_bytes().splitlines()
         except FileNotFoundError:
             text = f"this crate has no {_HISTORY}: only a crate that artifactstore wrote with its files inside can be imported"
-            raise InvalidInputError(f"{text}; put its files instead") from None
+            dossier = (crate / "facts.jsonl").is_file()
+            instead = (
+                "of a dossier, import the store.zip in it (bundle=True), or put its files" if dossier else "put its files instead"
+            )
+            raise InvalidInputError(f"{text}; {instead}") from None
         except OSError as error:
             raise BackendError(f"cannot read {crate / _HISTORY}: {error.strerror or error}") from error
         try:

@@ -258,6 +258,8 @@ def test_the_bundle_in_it_is_the_store(store: Store, tmp_path: Path):
     other.maintenance.import_from(tmp_path / "store.zip", names=["churn/raw"])
     assert other.registry.untaint("churn/raw:v1", "a copy")[:] == []
     assert other.get("churn/raw:v1") == b"raw"
+    with pytest.raises(InvalidInputError, match=r"import the store\.zip in it"):
+        other.maintenance.import_from(made)
     with pytest.raises(InvalidInputError, match="view of the past"):
         store.at(3).lineage("churn/raw:v1").export("dossier", tmp_path / "past.zip", bundle=True)
     assert not (tmp_path / "past.zip").exists()
