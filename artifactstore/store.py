@@ -144,7 +144,7 @@ class Store(StoreQueries):
         return _get.open_table(self._session, as_reference(ref))
 
     def at(self, moment: int | str | datetime | date) -> Self:
-        """Return a read-only view of this store as of an entry number, an aware datetime, or a date (its end, UTC); each also as text.
+        """Return a read-only view of this store as of an entry number, an aware datetime, a date (its end, UTC), or a `head`; each also as text.
 
         Names, versions and aliases resolve as they did then; content is read from its current location.
 

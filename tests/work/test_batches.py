@@ -118,3 +118,9 @@ def test_content_that_is_known_by_its_stat_and_was_cleaned_up_is_stored_again(tm
     assert again.digest == made.digest
     assert store.get(f"{name}:latest", tmp_path / "back").joinpath("1").read_bytes() == DATA[1]
     assert store.verify(level="full").ok
+
+
+def test_a_call_on_the_batch_itself_names_the_call_that_does_it(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    with store.batch() as batch, pytest.raises(AttributeError, match=r"store\.put"):
+        batch.put(b"x", "x")

@@ -170,6 +170,20 @@ def test_the_past_can_be_opened(filled: Store):
             filled.at(wrong)
 
 
+def test_a_head_that_was_noted_is_a_moment_of_this_history_alone(filled: Store):
+    noted = filled.head
+    then = len(filled.versions("churn/model"))
+    filled.put(b"later", "churn/model")
+    assert len(filled.at(noted).versions("churn/model")) == then
+    for wrong in (
+        noted[:-1] + ("1" if noted[-1] == "0" else "0"),
+        "9999:" + noted.partition(":")[2],
+        "0:" + noted.partition(":")[2],
+    ):
+        with pytest.raises(InvalidInputError, match="another history"):
+            filled.at(wrong)
+
+
 def test_a_diff_names_what_changed(store: Store, tmp_path: Path):
     root = tmp_path / "d"
     root.mkdir()

@@ -1,10 +1,11 @@
 """Time travel: the state as of an entry number, a time, or the end of a day; one state for each query."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.times import plausible, warn_of_resets
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["is_first", "one_state", "state_at"]
 
 Opened = tuple[State, str] | None  # and the digest of the last entry folded
+_HEAD: Final = re.compile(r"([0-9]{1,12}):((?:blake3|sha256):[0-9a-f]{64})", re.ASCII)
 
 
 _asked: ContextVar[set[int] | None] = ContextVar("artifactstore_asked", default=None)  # journals that a query has caught up
@@ -58,14 +60,14 @@ def state_at(journal: Journal, moment: object, open_snapshot: Callable[[Snapshot
 
     Args:
         journal: the store's.
-        moment: an entry's number, an aware datetime, or a date (the end of that day, UTC).
+        moment: an entry's number, an aware datetime, a date (the end of that day, UTC), or a head as `Store.head` gives it.
         open_snapshot: opens a snapshot whose bytes match their digest.
 
     Raises:
         InvalidInputError: a naive datetime, another type, an entry that does not exist.
         CorruptionError: an entry is damaged or missing.
     """
-    limit = _limit_of(moment, journal.catch_up())
+    limit = _limit_of(_entry_of_head(journal, moment), journal.catch_up())
     view, last = _begin(journal, limit, open_snapshot) or (State(journal.config.store), None)
     with journal.lock:
         resets = list(journal.fold.header.get("resets", ()))
@@ -135,6 +137,24 @@ def _limit_of(moment: object, head: int) -> int | str:
         except OverflowError as error:
             raise InvalidInputError(f"at({moment!r}): not a time of this calendar in UTC") from error
     return format_time(datetime.combine(moment, time.max, UTC))
+
+
+def _entry_of_head(journal: Journal, moment: object) -> object:
+    """Return the number of the entry that a head, `12:blake3:ab…`, names, if the journal still has it; anything else as it is.
+
+    Raises:
+        InvalidInputError: the entry is another one here.
+    """
+    match = _HEAD.fullmatch(moment) if isinstance(moment, str) else None
+    if match is None:
+        return moment
+    seq = int(match[1])
+    raw = read_or_none(journal.backend, entry_key(seq)) if seq else journal.config.raw
+    found = None if raw is None else str(Digest.of(raw, journal.config.digest))
+    if found != match[2]:
+        here = "is not there" if found is None else f"is {found} here"
+        raise InvalidInputError(f"at({moment!r}): entry {seq} {here}: this is another history, or the end of it was lost")
+    return seq
 
 
 def _moment_of(text: str) -> int | date:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.model.facts import Fact
@@ -94,6 +94,11 @@ class Batch:
         self.staged: dict[str, Staged] = {}
         self.steps: list[Step] = []
         self.prepared: list[Prepared] = []
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"a batch has no {name!r}: inside the block call the store itself, such as store.put(…)", name=name, obj=self
+        )
 
     def add(self, step: Step) -> Prepared:
         """Prepare one more step; it is prepared again if clean-up takes its content before the end."""
