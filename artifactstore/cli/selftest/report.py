@@ -25,7 +25,10 @@ _PARTS: Final = {
     "OQ-C": "Location: the core of the contract of backends",
     "OQ-D": "Restore drill",
 }
-_STYLE: Final = "@media print{body{font-size:9pt}tr{break-inside:avoid}h2{break-after:avoid}}"
+_STYLE: Final = (
+    "@page{size:A4 landscape;margin:12mm}@media print{body{font-size:8pt}tr{break-inside:avoid}h2{break-after:avoid}"
+    "td,th{white-space:normal!important;overflow-wrap:break-word!important}}"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ __all__ = ["Story", "page"]
 _LOOK: Final = "font-family:sans-serif;line-height:1.45;max-width:80em;margin:1em auto;padding:0 1em"
 _STYLE: Final = (
     "figure{max-width:80em;margin:1em auto;padding:0 1em;overflow-x:auto}"
-    "@media print{body{font-size:9pt}details>*{display:block}h2{break-after:avoid}tr{break-inside:avoid}"
-    "figure{overflow:visible}figure svg{max-width:100%;height:auto}td,th{overflow-wrap:anywhere}}"
+    "@page{size:A4 landscape;margin:12mm}"
+    "@media print{body{font-size:8pt}details>*{display:block}h2,h3{break-after:avoid}tr{break-inside:avoid}"
+    "figure{overflow:visible}figure svg{width:100%!important;max-width:100%!important;height:auto!important}"
+    "td,th{white-space:normal!important;overflow-wrap:break-word!important}}"
 )
 _ROWS: Final = 500  # facts that the page lists
 _WORDS: Final = {
