@@ -322,6 +322,7 @@ def test_measures_of_another_store_count(story: Story) -> None:
     play(story, [put("model")])
     tell(story, gate({"metric": "auc", "is": ">= 0.9"}))
     tell(story, received(measured("model", auc=0.95)))
+    assert verdict(story)["conditions"][0]["text"] == "auc in another store is 0.95, asked is >= 0.9"
     assert move(story) is None
 
 

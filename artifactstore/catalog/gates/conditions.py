@@ -114,6 +114,7 @@ class Judge:
         if row is None or row[1] is None:
             what = f"{metric} was not measured{where}" if row is None else f"{metric}{where} is not a finite number"
             return Answer(ok=False, text=f"{what}, asked is {limit}", limit=limit)
+        where += " in another store" if row[4] else ""
         value, compare = row[1], Comparison.parse(limit)
         if "of" not in rule:
             ok = compare(value)
