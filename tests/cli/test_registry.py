@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,38 @@ def test_a_verdict_is_written_for_ci_systems(shell, said, tmp_path, monkeypatch)
     said("gate", "churn/model:v1", "other")
     assert (said.out, said.err) == ("churn/model:v1 passes for other: no gate is in force\n", "")
     assert artifactstore.open(shell.url, cache=None).head == head
+
+
+def test_the_workflow_of_the_guide_gates_and_promotes(shell, said, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/how-to/ci.md").read_text()
+    steps = re.findall(r"^      - run: artifactstore (.*)$", page, re.MULTILINE)
+    assert [one.split()[0] for one in steps] == ["gate", "promote"]
+    assert not any("${{" in one for one in steps)
+    summary = tmp_path / "summary.md"
+    own = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "GITHUB_RUN_ID": "9",
+        "GITHUB_ACTOR": "ann",
+        "VERSION": "v1",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    shell.registry.gates({"names": "churn/*", "alias": "production", "all": [{"metric": "auc", "is": ">= 0.9"}]}, reason="CR-1")
+    gate, promote = ([os.path.expandvars(word) for word in shlex.split(one)] for one in steps)
+    said(*gate, code=1)
+    assert said.out.count("::error title=gate production%3A churn/model%3Av1::auc was not measured") == 1
+    said(*promote, code=6)
+    shell.registry.measure("churn/model:v1", {"auc": 0.95})
+    said(*gate)
+    assert "::error" not in said.out + said.err
+    said(*promote)
+    assert artifactstore.open(shell.url, cache=None).log(alias="production")[-1].reason == "run 9, asked by ann"
+    assert re.findall(r"^### .*$", summary.read_text(), re.MULTILINE) == [
+        "### churn/model:v1 does not pass for `production`",
+        "### churn/model:v1 passes for `production`",
+    ]
+    assert ET.parse("gate.xml").getroot().get("failures") == "0"
 
 
 COMMANDS_OF_A_RUNNER = re.compile(r"^\s*::[a-z-]+( |::)|##\[[a-z-]+", re.MULTILINE)  # as the runner reads output

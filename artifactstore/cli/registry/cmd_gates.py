@@ -10,7 +10,7 @@ import typer
 from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, Reason, Ref, StoreUrl, app, opened
 from artifactstore.cli.process import EXIT_CODES
-from artifactstore.cli.registry.arguments import Alias, Keys, expected, mandatory, number_of
+from artifactstore.cli.registry.arguments import Alias, KeyFile, Keys, expected, mandatory, number_of, signer
 from artifactstore.display.values import moment
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.reference import full_name
@@ -25,6 +25,7 @@ __all__: list[str] = []
 def gates(
     name: Annotated[str | None, typer.Argument(help="Only those that hold for this name, or have this pattern.")] = None,
     rules: Annotated[str | None, typer.Option("--set", metavar="FILE", help="Set the gates of a TOML file first.")] = None,
+    key: KeyFile = None,
     reason: Reason = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -32,7 +33,7 @@ def gates(
     """List the gates in force, or set those of a file."""
     why = reason if rules is None else mandatory(reason)
     with opened(store, "r" if rules is None else "a") as store_:
-        rows = store_.registry.gates(rules, reason=why)
+        rows = store_.registry.gates(rules, reason=why, signer=signer(key))
         wanted = None if name is None else full_name(name)
         found = [one for one in rows if wanted is None or wanted == one.names or fnmatchcase(wanted, one.names)]
     if as_json:
@@ -52,7 +53,7 @@ def _gates(rows: Iterable[Any]) -> "Iterator[Block]":
         asked = [rule_words(rule) for rule in one.rules[joint]] + (["a reason"] if one.rules.get("reason") else [])
         body: list[Block] = [Line(text) for text in asked]
         why = f": {one.reason}" if one.reason else ""
-        by = f"version {one.version}, set in entry {one.entry} on {moment(one.time)} UTC by {one.actor}{why}"
+        by = f"version {one.version}{', signed' if one.signed else ''}, set in entry {one.entry} on {moment(one.time)} UTC by {one.actor}{why}"
         title: list[Inline] = [Span(f"{one.names} {one.alias}", "strong"), f" asks {joint} of" if len(asked) > 1 else " asks"]
         yield Section(title, [*body, Line(f"({by})", dim=True)])
 
