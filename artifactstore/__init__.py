@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
     from artifactstore.work.queries.queries import Conditions
     from artifactstore.work.queries.status import FolderStatus, Status
+    from artifactstore.work.registry.anchors import Anchor
     from artifactstore.work.registry.approvals import Approval
     from artifactstore.work.registry.gates import Gate
     from artifactstore.work.registry.holds import Hold, Removed
@@ -65,6 +66,7 @@ __version__: Final = VERSION
 __all__ = [
     "ANY",
     "AlreadyExistsError",
+    "Anchor",
     "Approval",
     "Artifact",
     "ArtifactStoreError",
@@ -167,6 +169,7 @@ _LATE: Final = {
     "Transaction": "artifactstore.catalog.audit",
     "Version": "artifactstore.catalog.versions",
     "Why": "artifactstore.work.queries.explanation",
+    "Anchor": "artifactstore.work.registry.anchors",
     "Approval": "artifactstore.work.registry.approvals",
     "Condition": "artifactstore.work.registry.verdict",
     "Expiry": "artifactstore.work.registry.retention",

@@ -26,7 +26,7 @@ _ORDER: Final = (
     ("alias", "promote", "rollback", "unalias", "gate", "gates", "approve", "reject", "approvals", "sign", "describe", "measure"),
     ("run", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
     ("hold", "release", "holds", "remove", "retention", "expire"),
-    ("verify", "head", "export", "import", "sync", "bundle", "snapshot", "rescue", "cache", "completion", "doctor"),
+    ("verify", "head", "anchor", "export", "import", "sync", "bundle", "snapshot", "rescue", "cache", "completion", "doctor"),
 )
 
 

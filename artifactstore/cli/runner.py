@@ -51,6 +51,7 @@ def load_commands() -> None:
     from artifactstore.cli.completion import commands as completion  # noqa: F401, PLC0415
     from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
     from artifactstore.cli.listing import cmd_tree  # noqa: F401, PLC0415
+    from artifactstore.cli.records import anchor  # noqa: F401, PLC0415
     from artifactstore.cli.registry import (  # noqa: PLC0415
         cmd_approvals,  # noqa: F401
         cmd_gates,  # noqa: F401

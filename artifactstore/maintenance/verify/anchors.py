@@ -40,9 +40,9 @@ def _lines(one: Any, store: str, keys: Any, report: Report) -> dict[str, str]:
     """Return the lines of an anchor, each with where it is; of a file, blank lines and those that begin with `#` are skipped."""
     if isinstance(one, str) and parse_head(one) is not None:
         return {one: "the anchor"}
-    text = getattr(one, "text", None)
-    if isinstance(text, str):
-        return {text: "the anchor"}  # as `registry.anchor` returned it
+    value = one.to_json() if hasattr(one, "to_json") else one
+    if isinstance(value, Mapping):
+        return {_of_record(value, "anchor=", store, keys, report): "the anchor"}
     if not isinstance(one, str | os.PathLike):
         raise _error(one, "")
     try:
@@ -50,7 +50,7 @@ def _lines(one: Any, store: str, keys: Any, report: Report) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise _error(one, "") from error
     if text.lstrip().startswith("{"):
-        return {_of_file(text, os.fspath(one), store, keys, report): f"the anchor in {one}"}
+        return {_of_record(parse_json(text.encode(), str(one)), os.fspath(one), store, keys, report): f"the anchor in {one}"}
     lines = text.splitlines()
     found = {line.strip(): f"{one}, line {n}," for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")}
     if not found:
@@ -58,9 +58,8 @@ def _lines(one: Any, store: str, keys: Any, report: Report) -> dict[str, str]:
     return found
 
 
-def _of_file(text: str, path: str, store: str, keys: Any, report: Report) -> str:
-    """Return the anchor of an anchor file; what its signature is worth goes into the report."""
-    value = parse_json(text.encode(), path)
+def _of_record(value: Any, path: str, store: str, keys: Any, report: Report) -> str:
+    """Return the anchor of an anchor file's content; what its signature is worth goes into the report."""
     if not isinstance(value, Mapping) or not isinstance(value.get("text"), str) or not isinstance(value.get("store"), str):
         raise InvalidInputError(f"{path} is not an anchor file: expected the JSON that `artifactstore anchor --to FILE` writes")
     if value["store"] != store:

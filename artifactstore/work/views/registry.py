@@ -34,6 +34,7 @@ from artifactstore.work.views.alias import ANY, remove_alias
 from artifactstore.work.views.lineage import lineage
 
 if TYPE_CHECKING:
+    from artifactstore.work.registry.anchors import Anchor
     from artifactstore.work.registry.sign import Signature
 
 __all__ = ["Registry"]
@@ -322,6 +323,25 @@ class Registry:
             InvalidInputError: no reason was passed.
         """
         remove_alias(self._session, name, alias, reason, expect=expect)
+
+    def anchor(self, to: Any = None, *, signer: Any = None, meaning: str | None = None, reason: str | None = None) -> "Anchor":
+        """Note the end of the journal outside of it: `store.verify(anchor=…)` then finds whether history was cut or made anew.
+
+        Args:
+            to: a new JSON file, or an open store of others, where it is put as `anchors/<id of this store>`.
+            signer: signs it, such as `artifactstore.signing.KeyFile("audit.pem")`.
+            meaning: of the signature; `review` says that a second person has read the audit trail up to there.
+            reason: why.
+
+        Raises:
+            AlreadyExistsError: the file exists.
+            InvalidInputError: an unknown meaning, or an empty store.
+            RefusedError: the store is read-only.
+        """
+        from artifactstore.work.registry.anchors import anchor  # noqa: PLC0415 - few processes note an anchor
+
+        other = getattr(to, "put", None)
+        return anchor(self._session, to if other is None else None, put=other, signer=signer, meaning=meaning, reason=reason)
 
     def __repr__(self) -> str:
         return f"Registry({self._session.url!r})"
