@@ -6,6 +6,7 @@ import typer
 
 from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, StoreUrl, app, opened
+from artifactstore.cli.registry.arguments import KeyFile, signer
 
 __all__: list[str] = []
 
@@ -13,9 +14,7 @@ __all__: list[str] = []
 @app.command()
 def anchor(
     to: Annotated[str | None, typer.Option(help="A new file for it, as JSON.")] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="Sign it with this private key (PEM), or a registered SCHEME:TEXT.")
-    ] = None,
+    key: KeyFile = None,
     meaning: Annotated[str | None, typer.Option(help="Of the signature: review, approval, authorship or responsibility.")] = None,
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why.")] = None,
     store: StoreUrl = None,
@@ -23,7 +22,7 @@ def anchor(
 ) -> None:
     """Note the end of the journal, signed if wanted: `verify --anchor` then finds whether history was cut or made anew."""
     with opened(store, "a") as store_:
-        made = store_.registry.anchor(to, signer=key, meaning=meaning, reason=reason)
+        made = store_.registry.anchor(to, signer=signer(key), meaning=meaning, reason=reason)
     if as_json:
         printing.as_json(made.to_json())
     else:
