@@ -51,9 +51,8 @@ def approval_line(
     verdict: str, name: str, status: str, time: str, meaning: str, *, role: str | None, actor: str, reason: str | None
 ) -> str:
     """Return an approval or a rejection in one line: the printed name, what it is worth, date, time, meaning, reason."""
-    who = f"{verdict} by {name}" + (f" as {role}" if role else "") + f" ({status})"
-    by = f", recorded by {actor}" if name != actor else ""
-    return f"{who}, {time} UTC, {meaning}{by}" + (f": {reason}" if reason else "")
+    who = f"{verdict} by {name}" + (f" as {role}" if role else "") + f" ({status}) on {time} UTC"
+    return f"{who}, {meaning}" + (f", recorded by {actor}" if name != actor else "") + (f": {reason}" if reason else "")
 
 
 def _status(row: Any) -> Inline:
@@ -78,13 +77,15 @@ _ACTOR: Final = Column("ACTOR", lambda row: row.actor, fit="cut")
 _REASON: Final = Column("REASON", lambda row: row.reason or "", fit="wrap")
 _VERSION: Final = Column("VERSION", lambda row: str(row.version), align="right")
 
+_SINCE: Final = Column("SINCE", lambda row: _day(row.time))
+
 _GATES: Final = (
     _NAMES,
     Column("ALIAS", lambda row: row.alias),
-    Column("ASKED", _asked, fit="wrap", least=30),
-    _ACTOR,
-    _TIME,
+    Column("ASKED", _asked, fit="wrap", least=24),
     _REASON,
+    _ACTOR,
+    _SINCE,
     _VERSION,
 )
 _APPROVALS: Final = (
@@ -102,9 +103,9 @@ _HOLDS: Final = (
     Column("UNTIL", lambda row: _day(row.until)),
     _REASON,
     _ACTOR,
-    _TIME,
+    _SINCE,
 )
-_RETENTION: Final = (_NAMES, Column("KEEPS", _kept, fit="wrap"), _ACTOR, _TIME, _REASON, _VERSION)
+_RETENTION: Final = (_NAMES, Column("KEEPS", _kept, fit="wrap"), _REASON, _ACTOR, _SINCE, _VERSION)
 _CONDITIONS: Final = (
     Column("", lambda row: Span("yes", "good") if row.ok else Span("NO", "bad")),
     Column("CONDITION", lambda row: row.text, fit="wrap"),

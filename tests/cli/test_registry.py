@@ -70,7 +70,7 @@ def test_a_model_is_gated_measured_approved_and_promoted(shell, said, monkeypatc
     assert "churn/* production asks all of" in said("gates", "--set", "gates.toml", "-m", "CR-1")
     assert "metric auc >= 0.9" in said.out
     assert "approvals 1 role qa" in said.out
-    assert "by ann: CR-1" in said.out
+    assert re.search(r"^  \(version 1, entry 5, .* UTC by ann\)\n  \(CR-1\)$", said.out, re.MULTILINE)
     assert said("gates", "other/x") == ""
     assert [one["names"] for one in said.json("gates", "churn/model")] == ["churn/*"]
 
@@ -92,7 +92,7 @@ def test_a_model_is_gated_measured_approved_and_promoted(shell, said, monkeypatc
     assert "it counts for no gate: it is by an author" in said.err
     monkeypatch.setenv("ARTIFACTSTORE_ACTOR", "quinn")
     line = said("approve", "churn/model:v2", "--role", "qa", "-m", "report 12")
-    assert re.search(r"approved by quinn as qa \(claimed\), \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, approval: report 12", line)
+    assert re.search(r"approved by quinn as qa \(claimed\) on \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, approval: report 12", line)
     made = said.json("approve", "churn/model:v1", "--role", "qa", "--meaning", "approval", "--alias", "production", "-m", "ok")
     assert (made["verdict"], made["status"], made["name"]) == ("approved", "claimed", "quinn")
     rows = said("approvals", "churn/model:v2").splitlines()
@@ -105,7 +105,7 @@ def test_a_model_is_gated_measured_approved_and_promoted(shell, said, monkeypatc
     verdict = said.json("promote", "churn/model:v2", "production", "--expect", "v1", "-m", "CR-4")
     assert (verdict["ok"], verdict["ref"], verdict["gates"][0]["version"]) == (True, "churn/model:v2", 1)
     assert said.json("promote", "churn/model:v1", "production", "--expect", "v7", "-m", "x", code=7)["error"] == "conflict"
-    assert said("reject", "churn/model:v3", "-m", "drifts").startswith("churn/model:v3: rejected by quinn (claimed)")
+    assert said("reject", "churn/model:v3", "-m", "drifts").startswith("churn/model:v3\n  rejected by quinn (claimed) on ")
     assert "quinn has rejected it: drifts" in said("gate", "churn/model:v3", "production", code=1)
 
     shown = said("show", "churn/model:v2")
@@ -391,3 +391,35 @@ def test_keys_of_files_sign_and_their_approvals_are_valid(shell, said, monkeypat
     assert re.search(r"signed by qa, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, model signature of 1 file, key sha256:", made)
     again = said.json("sign", "churn/model:v1", "--key", "qa.pem", "-m", "again")
     assert (again["name"], again["read"], {*again["bundle"]}) == ("qa", 0, {*json.loads(Path("model.sig").read_text())})
+
+
+def test_lists_and_cards_show_what_is_looked_for_first(shell, monkeypatch):
+    monkeypatch.setenv("ARTIFACTSTORE_ACTOR", "quinn")
+    store = artifactstore.open(shell.url, cache=None)
+    registry = store.registry
+    registry.gates("gates.toml", reason="CR-1")
+    registry.retention("retention.toml", reason="CR-9")
+    registry.approve("churn/model:v1", role="qa", reason="report 12")
+    registry.hold("churn/model:v1", "litigation")
+    today = store.log()[-1].time.strftime("%Y-%m-%d")
+    lists = {
+        "gates": (registry.gates(), ["NAMES", "ALIAS", "ASKED"], ["churn/*", "production", "metric auc ", "CR-1", "quinn"]),
+        "approvals": (registry.approvals("churn/model:v1"), ["STATUS", "VERDICT", "NAME", "MEANING"], ["claimed", "quinn", today, "approval"]),
+        "holds": (registry.holds(), ["HOLD", "REF"], ["churn/model:v1", "litigation", today]),
+        "rules": (registry.retention(), ["NAMES", "KEEPS"], ["keep_last = 1", today]),
+    }  # fmt: skip
+    for rows, titles, words in lists.values():
+        text = str(rows)
+        assert text.splitlines()[1].split()[: len(titles)] == titles
+        assert max(map(len, text.splitlines())) <= 80
+        assert all(word in shown for word in words for shown in (text.replace("\n", " "), rows._repr_html_())), text
+    page = store.artifact("churn/model:v1")._repr_html_()
+    assert "approved by quinn as qa (claimed)" in page
+    assert f"on {today}" in page
+    assert "is held (" in page
+    assert "production: not judged; asked by churn/* (version 1)" in page
+    shell.put(b"more rows", "churn/test")
+    planned = registry.expire(dry_run=True)
+    assert str(planned).splitlines()[1] == "churn/test:v1  no rule keeps it"
+    assert "1 version would expire: 4 bytes that clean-up can free; 1 of names with rules stay" in str(planned)
+    assert "expired" in str(registry.expire(reason="CR-9"))

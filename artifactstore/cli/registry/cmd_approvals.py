@@ -66,7 +66,8 @@ def _print_approval(made: Any, *, as_json: bool) -> None:
         actor=made.actor,
         reason=made.reason,
     )
-    printing.echo(f"{made.ref}: {line}")
+    printing.echo(made.ref)
+    printing.echo(f"  {line}")
     if made.status in {"stale", "by an author"}:
         printing.echo_error(f"note: it counts for no gate: it is {made.status}")
 

@@ -52,10 +52,11 @@ def _gates(rows: Iterable[Any]) -> "Iterator[Block]":
         joint = "all" if "all" in one.rules else "any"
         asked = [rule_words(rule) for rule in one.rules[joint]] + (["a reason"] if one.rules.get("reason") else [])
         body: list[Block] = [Line(text) for text in asked]
-        why = f": {one.reason}" if one.reason else ""
-        by = f"version {one.version}{', signed' if one.signed else ''}, set in entry {one.entry} on {moment(one.time)} UTC by {one.actor}{why}"
+        signed = ", signed" if one.signed else ""
+        by = f"(version {one.version}, entry {one.entry}, {moment(one.time)} UTC by {one.actor}{signed})"
+        body += [Line(text, dim=True) for text in (by, f"({one.reason})" if one.reason else "") if text]
         title: list[Inline] = [Span(f"{one.names} {one.alias}", "strong"), f" asks {joint} of" if len(asked) > 1 else " asks"]
-        yield Section(title, [*body, Line(f"({by})", dim=True)])
+        yield Section(title, body)
 
 
 @app.command()
