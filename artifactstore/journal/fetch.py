@@ -36,11 +36,16 @@ def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
     if not backend.listable:
         return 0, False  # a listing only tells how far ahead to fetch
     folders = [folder_of(start + FOLDER * k) for k in range(count)]
-    with Pool(count) as pool:
-        found = list(
-            pool.map(lambda folder: [n for item in backend.list(folder) if (n := key_number(item.key)) is not None], folders)
-        )
-    return max([0, *(n for numbers in found for n in numbers)]), bool(found[-1])
+
+    def numbers(folder: str) -> list[int]:
+        return [n for item in backend.list(folder) if (n := key_number(item.key)) is not None]
+
+    if backend.concurrency < 2:
+        found = [numbers(folder) for folder in folders]
+    else:
+        with Pool(count) as pool:
+            found = list(pool.map(numbers, folders))
+    return max([0, *(n for some in found for n in some)]), bool(found[-1])
 
 
 def last_listed(backend: Backend, start: int) -> int:

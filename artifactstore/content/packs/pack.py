@@ -17,7 +17,7 @@ from artifactstore.content.manifests.manifest import Extent
 from artifactstore.errors import CorruptionError
 from artifactstore.model.encoding import new_id
 
-__all__ = ["MAX_FRAMES", "TARGET", "TRAILER", "Frame", "OpenPack", "check_frame", "pack_key", "read_records"]
+__all__ = ["MAGIC", "MAX_FRAMES", "TARGET", "TRAILER", "Frame", "OpenPack", "check_frame", "pack_key", "read_records"]
 
 MAGIC: Final = b"ASTPACK1"
 TARGET: Final = 32 * 2**20  # bytes of frames after which a pack is closed: one PUT, and small enough to keep several in flight

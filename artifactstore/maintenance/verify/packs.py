@@ -9,7 +9,7 @@ import xxhash
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.footers import Footers, read_footer
-from artifactstore.content.packs.pack import TRAILER, Frame, pack_key
+from artifactstore.content.packs.pack import MAGIC, TRAILER, Frame, pack_key
 from artifactstore.content.packs.reader import fetch
 from artifactstore.content.side_content import parse_sha256, read_side
 from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, NotFoundError
@@ -125,6 +125,9 @@ def check_frames(
         try:
             found, tail, size = read_footer(backend, key)
             footers.keep(pack, tail, size)
+            (begin,) = backend.read_ranges(key, [(0, len(MAGIC))])  # no reader needs them, but they are what was written
+            if begin != MAGIC:
+                report.damage(f"{key} does not begin as a pack does; restore it from a copy", f"{key} at 0", users[pack])
             progress(max(0, sizes.get(key, 0) - sum(frame.stored for frame in found)))
             if frames == "unused":
                 known = _offsets(pack, [manifests[digest] for digest in users[pack]])

@@ -223,7 +223,8 @@ def _check_manifests(
 
     found: dict[str, Manifest] = {}
     with Pool(max(1, min(8, journal.backend.concurrency))) as pool:
-        for (one, holder), (manifest, fault) in zip(wanted, pool.map(check, wanted), strict=True):
+        checked = map(check, wanted) if journal.backend.concurrency < 2 else pool.map(check, wanted)
+        for (one, holder), (manifest, fault) in zip(wanted, checked, strict=True):
             report.count("manifests")
             key, by = manifest_key(holder), recorded.get(holder, "")
             if manifest is None and not fault:
