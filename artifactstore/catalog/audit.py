@@ -122,7 +122,7 @@ class Walk:
                 yield [*self._events(txn, "committed" if void is None else f"void: {void}", entry["seq"], before)]
 
     def _events(self, txn: "Txn", outcome: str, seq: int, before: str) -> Iterator[Event]:
-        behind = clock_behind(txn["time"], before)
+        behind = clock_behind(txn["time"], before, str(self._state.header["time"]))
         committed = outcome == "committed"
         for raw, received in _with_received(txn):
             fact, source = sane(raw), txn if received is None else received
@@ -217,9 +217,15 @@ def _with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
             yield from ((inner, fact) for inner in fact["facts"])
 
 
-def clock_behind(time: str, before: str) -> float | None:
-    """Return by how many seconds a transaction's own time lies before the time of the entry before it; None if it does not."""
-    if time >= before:
+def clock_behind(time: str, before: str, entry: str) -> float | None:
+    """Return by how many seconds a transaction's own time lies before the time of the entry before it; None if it does not.
+
+    Args:
+        time: of the transaction.
+        before: of the entry before it, as the fold has it.
+        entry: of its entry, likewise; earlier than the one before where that is known to be wrong: its clock was ahead, not this one behind.
+    """
+    if time >= before or entry < before:
         return None
     return (parse_time(before) - parse_time(time)).total_seconds() or None
 

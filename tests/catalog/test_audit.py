@@ -137,6 +137,9 @@ def test_the_seconds_are_shown_that_a_clock_was_behind_the_entry_before(story: S
     story.tell(aliased(version=1), time="2025-01-01T00:00:00.000000Z")
     assert [one.clock for one in events(story)][-1] == 365 * 86400 + 2
     assert events(story)[0].clock is None
+    story.append(story.txn(aliased(version=2), time="2099-01-01T00:00:00.000000Z"), time="2099-01-01T00:00:00.000000Z")
+    story.tell(aliased(version=1))  # a reset: the clock before was ahead
+    assert [one.clock for one in events(story)][-2:] == [None, None]
     story.tell(received(aliased(version=2)), time="2027-01-01T00:00:00.000000Z")
     assert [one.clock for one in events(story)][-2:] == [None, None]
 

@@ -58,7 +58,7 @@ class History:
             )
 
     def _see(self, txn: "Txn", void: Void | None, seq: int, time: str, before: str) -> None:
-        if (late := clock_behind(txn["time"], before)) is not None and late > _LATE:
+        if (late := clock_behind(txn["time"], before, time)) is not None and late > _LATE:
             key = txn["actor"], txn["host"]
             first, many, most = self._behind.get(key, (seq, 0, 0.0))
             self._behind[key] = first, many + 1, max(most, late)
