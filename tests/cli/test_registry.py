@@ -390,12 +390,16 @@ def test_keys_of_files_sign_and_their_approvals_are_valid(shell, said, monkeypat
     assert said("approvals", "churn/model:v1", "--keys", "keys.toml").split()[:4] == ["valid", "approved", "qa", "(quinn)"]
     monkeypatch.setenv("ARTIFACTSTORE_KEYS", str(tmp_path / "keys.toml"))
     assert "approved by qa as qa (valid)" in said("show", "churn/model:v1")
+    said("gates", "--set", "gates.toml", "--key", "qa.pem", "-m", "CR-1")
+    assert "by quinn, signed)" in said.out
     said("approve", "churn/model:v1", "--key", "locked.pem", "-m", "ok", code=2)
     assert "in Python, pass passphrase= or set $ARTIFACTSTORE_KEY_PASSPHRASE" in said.err
     codes, shown = on_a_terminal(["open sesame\n"], ["approve", "churn/model:v2", "--key", "locked.pem", "-m", "ok"])
     assert (codes, "open sesame" in shown, "approved by locked (" in shown) == ([0], False, True), shown
     made = said("sign", "churn/model:v1", "--key", "qa.pem", "-m", "release", "--to", "model.sig")
-    assert re.search(r"signed by qa, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, model signature of 1 file, key sha256:", made)
+    assert re.search(
+        r"signed by qa on \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, model signature of 1 file: release\n  key sha256:", made
+    )
     again = said.json("sign", "churn/model:v1", "--key", "qa.pem", "-m", "again")
     assert (again["name"], again["read"], {*again["bundle"]}) == ("qa", 0, {*json.loads(Path("model.sig").read_text())})
 

@@ -30,7 +30,7 @@ def approve(
     why = mandatory(reason)
     with opened(store) as store_:
         made = store_.registry.approve(ref, reason=why, meaning=meaning, role=role, alias=alias, signer=signer(key))
-    _print_approval(made, as_json=as_json)
+    _print_approval(made, signed=key is not None, as_json=as_json)
 
 
 @app.command()
@@ -47,10 +47,10 @@ def reject(
     why = mandatory(reason)
     with opened(store) as store_:
         made = store_.registry.reject(ref, reason=why, role=role, alias=alias, signer=signer(key))
-    _print_approval(made, as_json=as_json)
+    _print_approval(made, signed=key is not None, as_json=as_json)
 
 
-def _print_approval(made: Any, *, as_json: bool) -> None:
+def _print_approval(made: Any, *, signed: bool, as_json: bool) -> None:
     if as_json:
         printing.as_json(printing.record(made))
         return
@@ -70,6 +70,8 @@ def _print_approval(made: Any, *, as_json: bool) -> None:
     printing.echo(f"  {line}")
     if made.status in {"stale", "by an author"}:
         printing.echo_error(f"note: it counts for no gate: it is {made.status}")
+    elif signed and made.status == "claimed":
+        printing.echo_error("note: it is signed, and claimed until it is checked: `approvals REF --keys FILE`")
 
 
 @app.command()
@@ -101,7 +103,9 @@ def sign(
     if as_json:
         printing.as_json(made.to_json())
         return
+    printing.echo(made.ref)
     files = counted(len(made.files), "files")
-    printing.echo(f"{made.ref}: signed by {made.name}, {moment(made.time)} UTC, model signature of {files}, key {made.key}")
+    printing.echo(f"  signed by {made.name} on {moment(made.time)} UTC, model signature of {files}: {why}")
+    printing.echo(f"  key {made.key}")
     if to is not None:
         printing.echo(to)

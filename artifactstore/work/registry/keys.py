@@ -75,7 +75,7 @@ def signatures_count(
     """
     if keys is None:
         what = "signed approvals" if "approvals" in rule else f"a signature of role {rule['signature']}"
-        return Answer(ok=False, text=f"asked is {what}, and no keys were passed: pass keys=, or set ${_VARIABLE}")
+        return Answer(ok=False, text=f"asked is {what}: no keys were passed, and ${_VARIABLE} is not set")
     if "approvals" in rule:
         return _approvals(rule, rows, keys, made_by)
     from artifactstore.signing.oms import verify_oms  # noqa: PLC0415 - as above
