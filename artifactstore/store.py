@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from artifactstore.model.reference import Referable, as_reference
 from artifactstore.store_queries import StoreQueries
-from artifactstore.work.get import get as _get
-from artifactstore.work.get.artifact import Artifact
-from artifactstore.work.put import put as _put
-from artifactstore.work.put.arguments import PutOptions
-from artifactstore.work.queries import queries as _asking
-from artifactstore.work.session import batch as _batch
-from artifactstore.work.session.prepared import Batch
+from artifactstore.work.registry.expected import ANY
 from artifactstore.work.session.session import Session
-from artifactstore.work.views import alias as _alias
-from artifactstore.work.views.alias import ANY
-from artifactstore.work.views.maintenance import Maintenance
 
 if TYPE_CHECKING:
+    from artifactstore.work.get.artifact import Artifact
+    from artifactstore.work.put.arguments import PutOptions
     from artifactstore.work.registry.verdict import Verdict
     from artifactstore.work.runs.run import P, R, Run
+    from artifactstore.work.session.prepared import Batch
+    from artifactstore.work.views.maintenance import Maintenance
     from artifactstore.work.views.registry import Registry
 
 __all__ = ["ANY", "Store"]
@@ -50,8 +45,8 @@ class Store(StoreQueries):
         metadata: Mapping[str, Any] | None = None,
         metrics: Mapping[str, float] | None = None,
         reason: str | None = None,
-        **options: Unpack[PutOptions],
-    ) -> Artifact:
+        **options: "Unpack[PutOptions]",
+    ) -> "Artifact":
         """Store a file, a folder or an object, and record it as the next version of `name`.
 
         Existing content is not uploaded again, and if the newest version of the name already has this content, no new version
@@ -80,9 +75,9 @@ class Store(StoreQueries):
             RefusedError: the store is read-only.
             BackendError: the backend kept failing for `$ARTIFACTSTORE_RETRY_SECONDS`; `OutcomeUnknownError` if the commit may have landed.
         """
-        return _put.put(
-            self._session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options
-        )
+        from artifactstore.work.put.put import put  # noqa: PLC0415 - each call loads what it needs
+
+        return put(self._session, source, name, kind=kind, metadata=metadata, metrics=metrics, reason=reason, options=options)
 
     def get(
         self,
@@ -120,7 +115,9 @@ class Store(StoreQueries):
             UnsupportedError: this platform does not support a file name, or an object's format cannot be read here.
             UntrustedError: reading the object would run code from the store, and `trust` does not allow it.
         """
-        return _get.get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
+        from artifactstore.work.get.get import get  # noqa: PLC0415 - each call loads what it needs
+
+        return get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
 
     def open_file(self, ref: str | Referable, path: str | None = None) -> io.BufferedReader:
         """Open one file as a seekable binary reader that fetches only the ranges it needs, each chunk verified.
@@ -129,7 +126,9 @@ class Store(StoreQueries):
             NotFoundError: no such artifact, or no such file in it.
             InvalidInputError: the artifact has several files, and no path was passed.
         """
-        return _get.open_file(self._session, as_reference(ref), path)
+        from artifactstore.work.get.get import open_file  # noqa: PLC0415 - each call loads what it needs
+
+        return open_file(self._session, as_reference(ref), path)
 
     def open_table(self, ref: str | Referable) -> Any:
         """Open a table as a `pyarrow.dataset.Dataset` that fetches only the ranges it needs, each chunk verified.
@@ -141,7 +140,9 @@ class Store(StoreQueries):
             NotFoundError: no such artifact, or no such path in it.
             InvalidInputError: the artifact has no table files, or several kinds of them.
         """
-        return _get.open_table(self._session, as_reference(ref))
+        from artifactstore.work.get.get import open_table  # noqa: PLC0415 - each call loads what it needs
+
+        return open_table(self._session, as_reference(ref))
 
     def at(self, moment: int | str | datetime | date) -> Self:
         """Return a read-only view of this store as of an entry number, an aware datetime, a date (its end, UTC), or a `head`; each also as text.
@@ -153,14 +154,16 @@ class Store(StoreQueries):
         """
         return type(self)(self._session.at(moment))
 
-    def batch(self, *, reason: str | None = None) -> AbstractContextManager[Batch]:
+    def batch(self, *, reason: str | None = None) -> "AbstractContextManager[Batch]":
         """Collect puts and alias moves in a `with` block and commit them together: nothing is visible before the block ends.
 
         Inside the block, its own puts are found by digest. An exception commits nothing. A nested batch joins the outer batch.
         """
-        return _batch.batch(self._session, reason)
+        from artifactstore.work.session.batch import batch  # noqa: PLC0415 - each call loads what it needs
 
-    def alias(self, ref: str | Referable, alias: str, *, expect: Any = ANY, reason: str | None = None) -> Artifact | None:
+        return batch(self._session, reason)
+
+    def alias(self, ref: str | Referable, alias: str, *, expect: Any = ANY, reason: str | None = None) -> "Artifact | None":
         """Point an alias at a version: `store.alias("churn/model:v7", "production")`.
 
         Args:
@@ -176,7 +179,9 @@ class Store(StoreQueries):
             ConflictError: the alias points to another version; the message names the actor and the time of that move.
             NotFoundError: no such version.
         """
-        return _alias.move_alias(self._session, as_reference(ref), alias, expect=expect, reason=reason)
+        from artifactstore.work.views.alias import move_alias  # noqa: PLC0415 - each call loads what it needs
+
+        return move_alias(self._session, as_reference(ref), alias, expect=expect, reason=reason)
 
     def promote(self, ref: str | Referable, alias: str, *, reason: str, expect: Any = ANY, keys: Any = None) -> "Verdict":
         """Point an alias at a version that its gates let pass: `store.promote("churn/model:v7", "production", reason="CR-31")`.
@@ -285,8 +290,10 @@ class Store(StoreQueries):
         return Registry(self._session)
 
     @property
-    def maintenance(self) -> Maintenance:
+    def maintenance(self) -> "Maintenance":
         """Upkeep of the store: copies, moves, snapshots, and checks of its backend."""
+        from artifactstore.work.views.maintenance import Maintenance  # noqa: PLC0415 - as above
+
         if self._maintenance is None:
             self._maintenance = Maintenance(self._session)
         return self._maintenance
@@ -299,14 +306,16 @@ class Store(StoreQueries):
     def __contains__(self, ref: object) -> bool:
         return self.exists(as_reference(ref))
 
-    def __getitem__(self, ref: str | Referable) -> Artifact:
+    def __getitem__(self, ref: str | Referable) -> "Artifact":
         """Return the record of an artifact, as `artifact`: `store["churn/model:v3"]`."""
         return self.artifact(ref)
 
     __iter__ = None  # else Python would ask for store[0], store[1] …
 
     def _ipython_key_completions_(self) -> list[str]:
-        return _asking.key_completions(self._session)
+        from artifactstore.work.queries.queries import key_completions  # noqa: PLC0415 - as above
+
+        return key_completions(self._session)
 
     def __repr__(self) -> str:
         view = self._session.view

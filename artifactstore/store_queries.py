@@ -6,28 +6,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from artifactstore.catalog.audit import Log
-from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.runs import RunTable, Selection
-from artifactstore.catalog.versions import Name, Version
 from artifactstore.errors import NotFoundError
-from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.reference import Referable, as_reference, selected
-from artifactstore.work.get import artifact as _artifact
-from artifactstore.work.get.artifact import Artifact
-from artifactstore.work.put.arguments import FolderOptions
-from artifactstore.work.queries import diff as _diffing
-from artifactstore.work.queries import queries as _asking
-from artifactstore.work.queries.diff import Diff
-from artifactstore.work.queries.queries import Conditions, Wanted
 from artifactstore.work.session.session import Session
-from artifactstore.work.views import lineage as _lineage
-from artifactstore.work.views import runs as _runs
-from artifactstore.work.views.lineage import Lineage
 
 if TYPE_CHECKING:
+    from artifactstore.catalog.audit import Log
+    from artifactstore.catalog.rows import Rows
+    from artifactstore.catalog.runs import RunTable
+    from artifactstore.catalog.versions import Name, Version
+    from artifactstore.maintenance.verify.report import Report
+    from artifactstore.work.get.artifact import Artifact
+    from artifactstore.work.put.arguments import FolderOptions
+    from artifactstore.work.queries.diff import Diff
     from artifactstore.work.queries.explanation import Why
+    from artifactstore.work.queries.queries import Conditions
     from artifactstore.work.queries.status import Status
+    from artifactstore.work.views.lineage import Lineage
 
 __all__ = ["StoreQueries"]
 
@@ -38,7 +33,7 @@ class StoreQueries:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def artifact(self, ref: str | Referable, *, version: int | str | None = None, alias: str | None = None) -> Artifact:
+    def artifact(self, ref: str | Referable, *, version: int | str | None = None, alias: str | None = None) -> "Artifact":
         """Return the record of an artifact, without its content.
 
         Args:
@@ -49,7 +44,9 @@ class StoreQueries:
         Raises:
             NotFoundError: no such artifact, or it was removed.
         """
-        return _artifact.artifact(self._session, selected(ref, version, alias))
+        from artifactstore.work.get.artifact import artifact  # noqa: PLC0415 - each question loads what it needs
+
+        return artifact(self._session, selected(ref, version, alias))
 
     def exists(self, ref: str | Referable, *, version: int | str | None = None, alias: str | None = None) -> bool:
         """Return whether a reference resolves; for a path in an artifact, whether it has such a file or folder.
@@ -58,8 +55,10 @@ class StoreQueries:
             InvalidInputError: the reference is malformed.
             BackendError: the backend is unreachable.
         """
+        from artifactstore.work.get.artifact import exists  # noqa: PLC0415 - as above
+
         try:
-            return _artifact.exists(self._session, selected(ref, version, alias))
+            return exists(self._session, selected(ref, version, alias))
         except NotFoundError:
             return False
 
@@ -70,8 +69,8 @@ class StoreQueries:
         *,
         key: str | Sequence[str] = (),
         exact: bool = False,
-        **options: Unpack[FolderOptions],
-    ) -> Diff:
+        **options: "Unpack[FolderOptions]",
+    ) -> "Diff":
         """Compare the files of two artifacts (or of folders or files in them); the result is empty if they are equal.
 
         Its `.tables`, `.tensors` and `.json` list differences inside files, `.overlap()` the rows that two tables share.
@@ -88,10 +87,12 @@ class StoreQueries:
             NotFoundError: no such artifact.
             InvalidInputError: a path does not exist, or cannot be read.
         """
-        return _diffing.diff(self._session, _sided(a), _sided(b), key=key, exact=exact, options=options)
+        from artifactstore.work.queries.diff import diff  # noqa: PLC0415 - each question loads what it needs
+
+        return diff(self._session, _sided(a), _sided(b), key=key, exact=exact, options=options)
 
     def status(
-        self, path: "str | os.PathLike[str]" = ".", *, against: str | Referable | None = None, **options: Unpack[FolderOptions]
+        self, path: "str | os.PathLike[str]" = ".", *, against: str | Referable | None = None, **options: "Unpack[FolderOptions]"
     ) -> "Status":
         """Tell which version a folder or file of this machine came from, and what changed in it since; false if nothing has.
 
@@ -111,19 +112,23 @@ class StoreQueries:
 
         return status(self._session, path, against=None if against is None else as_reference(against), options=options)
 
-    def names(self, prefix: str = "") -> Rows[Name]:
+    def names(self, prefix: str = "") -> "Rows[Name]":
         """Return all names that begin with `prefix`, sorted."""
-        return _asking.names(self._session, prefix)
+        from artifactstore.work.queries.queries import names  # noqa: PLC0415 - each question loads what it needs
 
-    def versions(self, name: str) -> Rows[Version]:
+        return names(self._session, prefix)
+
+    def versions(self, name: str) -> "Rows[Version]":
         """Return all versions of a name, oldest first.
 
         Raises:
             NotFoundError: no such name; the message lists the nearest names.
         """
-        return _asking.versions(self._session, name)
+        from artifactstore.work.queries.queries import versions  # noqa: PLC0415 - each question loads what it needs
 
-    def find(self, **conditions: Unpack[Conditions]) -> Rows[Version]:
+        return versions(self._session, name)
+
+    def find(self, **conditions: "Unpack[Conditions]") -> "Rows[Version]":
         """Return the versions that meet all conditions: `store.find(kind="model", metrics={"auc": ">= 0.9"}, uses="churn/raw")`.
 
         Args:
@@ -132,7 +137,9 @@ class StoreQueries:
         Raises:
             InvalidInputError: a condition is malformed; NotFoundError: no such artifact in `uses`.
         """
-        return _asking.find(self._session, conditions)
+        from artifactstore.work.queries.queries import find  # noqa: PLC0415 - each question loads what it needs
+
+        return find(self._session, conditions)
 
     def runs(
         self,
@@ -143,7 +150,7 @@ class StoreQueries:
         sort: str | None = None,
         limit: int | None = None,
         columns: str | Sequence[str] | None = None,
-    ) -> RunTable:
+    ) -> "RunTable":
         """Return the runs as a table, oldest first: `store.runs("sweep*", where="auc >= 0.9", sort="-auc", limit=10)`.
 
         Its `.to_pandas()` has a column for each parameter and metric; `store.runs()[-1].history("loss")` is a logged series.
@@ -161,16 +168,21 @@ class StoreQueries:
             InvalidInputError: a condition is malformed, or no run has such a column; the message has the nearest ones.
             NotFoundError: no run has that name.
         """
-        chosen = Selection(where, sort, limit, columns)
-        return _runs.runs(self._session, name=name, status=status, chosen=chosen)
+        from artifactstore.catalog.runs import Selection  # noqa: PLC0415 - each question loads what it needs
+        from artifactstore.work.views.runs import runs  # noqa: PLC0415 - as above
 
-    def lineage(self, ref: str | Referable) -> Lineage:
+        chosen = Selection(where, sort, limit, columns)
+        return runs(self._session, name=name, status=status, chosen=chosen)
+
+    def lineage(self, ref: str | Referable) -> "Lineage":
         """Return the lineage of an artifact (by reference) or of a run (by id), upstream and downstream.
 
         Raises:
             NotFoundError: no such artifact or run.
         """
-        return _lineage.lineage(self._session, as_reference(ref))
+        from artifactstore.work.views.lineage import lineage  # noqa: PLC0415 - each question loads what it needs
+
+        return lineage(self._session, as_reference(ref))
 
     def why(self, a: str | Referable, b: str | Referable) -> "Why":
         """Explain why two artifacts, or two runs, differ: parameters, code, packages, metrics and inputs, and why those differ.
@@ -200,7 +212,7 @@ class StoreQueries:
         fact: str | None = None,
         txn: str | None = None,
         limit: int | None = None,
-    ) -> Log:
+    ) -> "Log":
         """Return the audit trail, oldest first: the actor, time and reason of each action, with its outcome.
 
         Its `.transactions` say in words what was committed together: `put churn/model:v7 · run train · auc 0.91`; `.to_csv()` and
@@ -223,9 +235,11 @@ class StoreQueries:
             NotFoundError: no such artifact was ever here.
             CorruptionError: the journal is damaged.
         """
+        from artifactstore.work.queries.queries import Wanted, log  # noqa: PLC0415 - each question loads what it needs
+
         about = None if ref is None else as_reference(ref)
         conditions = Wanted(ref=about, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn)
-        return _asking.log(self._session, conditions, limit)
+        return log(self._session, conditions, limit)
 
     @property
     def head(self) -> str:
@@ -235,7 +249,9 @@ class StoreQueries:
             NotFoundError: no store at this URL.
             BackendError: the backend is unreachable.
         """
-        return _asking.head(self._session)
+        from artifactstore.work.queries.queries import head  # noqa: PLC0415 - each question loads what it needs
+
+        return head(self._session)
 
     def verify(
         self,
@@ -245,7 +261,7 @@ class StoreQueries:
         fraction: float = 1.0,
         anchor: Any = None,
         keys: Any = None,
-    ) -> Report:
+    ) -> "Report":
         """Check that all content is present and unchanged, and that nothing has effect that breaks a rule; nothing is raised.
 
         Findings are `damage`, a `breach` (a promotion whose gate does not hold when content and signatures are judged again, the
