@@ -136,6 +136,7 @@ def test_what_certainly_did_nothing_is_a_transient_failure_to_every_policy(clock
 SLEEPERS = {
     "backend/wrappers/rate_limit.py",  # waits for a permit, before anything is sent
     "backend/wrappers/retry_policy.py",
+    "cli/history/cmd_log.py",  # `--follow` looks for entries that come later
     "maintenance/doctor/create_race.py",  # waits for the start of the race
     "runtime/file_locks.py",  # polls a lock of the operating system, which is no failure
     "runtime/threads.py",  # what the others wait with

@@ -121,13 +121,15 @@ def about_commit(git: Git, status: bytes, *, dirty: bool) -> dict[str, Any]:
     for line in (git.line("remote", "-v") or "").splitlines():
         if (match := _REMOTE.fullmatch(line)) is not None:
             remotes.setdefault(match[1], without_credentials(match[2]))
-    people = (git.line("show", "-s", "--format=%an <%ae>%x00%cn <%ce>", commit) or "") if commit else ""
-    author, _, committer = people.partition("\0")
+    about = (
+        (git.line("show", "-s", "--no-show-signature", "--format=%T%x00%an <%ae>%x00%cn <%ce>", commit) or "") if commit else ""
+    )
+    head_tree, author, committer = about.split("\0") if about.count("\0") == 2 else ("", "", "")
     found = {
         "commit": commit or None,
         "author": author or None,
         "committer": committer or None,
-        "head_tree": git.line("rev-parse", "--verify", f"{commit}^{{tree}}") if commit else None,
+        "head_tree": head_tree or None,
         "branch": None if branch == "(detached)" else branch or None,
         "describe": git.line("describe", "--always", "--tags", "--long") if commit else None,
         "remotes": remotes or None,
