@@ -5,14 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from artifactstore.cli import printing
-from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, opened
+from artifactstore.cli.options import AsJson, Reason, Ref, StoreUrl, app, opened
 from artifactstore.cli.process import EXIT_CODES
+from artifactstore.cli.registry.arguments import Why, mandatory
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import numpy
 
 __all__ = ["impact", "reproduce", "taint", "untaint", "why"]
-
-Why = Annotated[str, typer.Argument(help="Why, for users of the artifact and for the audit trail.")]
 
 
 @app.command()
@@ -55,21 +54,24 @@ def _print_impact(rows: Any, *, as_json: bool) -> None:
 @app.command()
 def taint(
     ref: Ref,
-    reason: Why,
+    text: Why = None,
     spread: Annotated[bool, typer.Option("--spread/--no-spread", help="Also warn for artifacts made from it.")] = True,
+    reason: Reason = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Mark an artifact as not to be used. Prints the artifacts that were made from it."""
+    why = mandatory(reason, text)
     with opened(store, "a") as store_:
-        _print_impact(store_.registry.taint(ref, reason, spread=spread), as_json=as_json)
+        _print_impact(store_.registry.taint(ref, why, spread=spread), as_json=as_json)
 
 
 @app.command()
-def untaint(ref: Ref, reason: Why, store: StoreUrl = None, as_json: AsJson = False) -> None:
+def untaint(ref: Ref, text: Why = None, reason: Reason = None, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Remove a taint. Prints the artifacts that were made from the artifact."""
+    why = mandatory(reason, text)
     with opened(store, "a") as store_:
-        _print_impact(store_.registry.untaint(ref, reason), as_json=as_json)
+        _print_impact(store_.registry.untaint(ref, why), as_json=as_json)
 
 
 @app.command()

@@ -41,6 +41,11 @@ def test_every_flag_of_the_table_is_an_option_of_some_command():
         ("pass storage_options={'path': 1}", "pass storage_options={'path': 1}"),
         ("https://h/?path=3&key=4 is gone", "https://h/?path=3&key=4 is gone"),
         ("say format='pickle'", "say format='pickle'"),
+        ("pass keys=, or set $ARTIFACTSTORE_KEYS", "pass --keys, or set $ARTIFACTSTORE_KEYS"),
+        ("reason= is for a change: pass rules=, too", "--reason is for a change: pass --set, too"),
+        ("meaning='maybe': expected one of review", "--meaning maybe: expected one of review"),
+        ("is encrypted: pass passphrase= or set $X", "is encrypted: in Python, pass passphrase= or set $X"),
+        ("signer='kms:x': no such file", "--key kms:x: no such file"),
         ("a=b and --level='x'", "a=b and --level='x'"),
     ],
 )

@@ -106,7 +106,9 @@ def test_a_model_is_gated_measured_approved_and_promoted(shell, said, monkeypatc
     verdict = said.json("promote", "churn/model:v2", "production", "--expect", "v1", "-m", "CR-4")
     assert (verdict["ok"], verdict["ref"], verdict["gates"][0]["version"]) == (True, "churn/model:v2", 1)
     assert said.json("promote", "churn/model:v1", "production", "--expect", "v7", "-m", "x", code=7)["error"] == "conflict"
-    assert said("reject", "churn/model:v3", "-m", "drifts").startswith("churn/model:v3\n  rejected by quinn (claimed) on ")
+    assert said("reject", "churn/model:v3", "--meaning", "review", "-m", "drifts").startswith(
+        "churn/model:v3\n  rejected by quinn (claimed) on "
+    )
     assert "quinn has rejected it: drifts" in said("gate", "churn/model:v3", "production", code=1)
 
     shown = said("show", "churn/model:v2")
@@ -159,7 +161,7 @@ WITHOUT = [
     ("promote", "churn/model:v1", "production"), ("rollback", "churn/model", "production"), ("unalias", "churn/model", "production"),
     ("unalias", "churn/model:production"), ("approve", "churn/model:v1"), ("reject", "churn/model:v1"), ("sign", "churn/model:v1", "--key", "k"),
     ("hold", "churn/model:v1"), ("release", "abc"), ("remove", "churn/model:v1"), ("gates", "--set", "gates.toml"),
-    ("retention", "--set", "retention.toml"), ("expire",),
+    ("retention", "--set", "retention.toml"), ("expire",), ("taint", "churn/model:v1"), ("untaint", "churn/model:v1"),
 ]  # fmt: skip
 
 
@@ -185,10 +187,12 @@ def test_a_reason_that_is_needed_and_missing_is_asked_for_by_its_flag(shell, sai
         (("gates", "--set", "none.toml", "-m", "x"), 2, "none.toml"),
         (("gates", "-m", "x"), 2, "pass --set"),
         (("promote", "churn/model:v1", "production", "--expect", "three", "-m", "x"), 2, "--expect three"),
+        (("promote", "churn/model:v1", "production", "--expect", "v0", "-m", "x"), 2, "--expect v0"),
         (("rollback", "churn/model", "production", "-m", "x"), 3, "production"),
         (("rollback", "churn/model", "production", "--to", "x", "-m", "x"), 2, "--to x"),
         (("approve", "churn/model:v1", "--meaning", "maybe", "-m", "x"), 2, "--meaning maybe"),
         (("approve", "churn/model:v1", "--key", "none.pem", "-m", "x"), 2, "none.pem"),
+        (("reject", "churn/model:v1", "--meaning", "maybe", "-m", "x"), 2, "--meaning maybe"),
         (("approvals", "nothing"), 3, "nothing"),
         (("sign", "churn/model:v1", "--key", "none.pem", "-m", "x"), 2, "none.pem"),
         (("describe", "churn/model:v1", "owner"), 2, "KEY=VALUE"),

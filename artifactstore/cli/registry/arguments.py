@@ -97,7 +97,7 @@ def number_of(option: str, text: str, what: str = "a version like v3") -> int:
     Raises:
         InvalidInputError: it is none.
     """
-    if not re.fullmatch(r"v?\d{1,9}", text, re.ASCII):
+    if not re.fullmatch(r"v?[1-9]\d{0,8}", text, re.ASCII):
         raise InvalidInputError(f"{option} {text}: expected {what}")
     return int(text.removeprefix("v"))
 

@@ -11,6 +11,7 @@ from artifactstore.display.values import counted, moment
 
 __all__: list[str] = []
 
+Meaning = Annotated[str, typer.Option(help="review, approval, authorship or responsibility.")]
 Role = Annotated[str | None, typer.Option(help="In which role, such as qa.")]
 ForAlias = Annotated[str | None, typer.Option("--alias", help="For this alias only; without it for any.")]
 
@@ -18,7 +19,7 @@ ForAlias = Annotated[str | None, typer.Option("--alias", help="For this alias on
 @app.command()
 def approve(
     ref: Ref,
-    meaning: Annotated[str, typer.Option(help="review, approval, authorship or responsibility.")] = "approval",
+    meaning: Meaning = "approval",
     role: Role = None,
     alias: ForAlias = None,
     key: KeyFile = None,
@@ -36,6 +37,7 @@ def approve(
 @app.command()
 def reject(
     ref: Ref,
+    meaning: Meaning = "approval",
     role: Role = None,
     alias: ForAlias = None,
     key: KeyFile = None,
@@ -46,7 +48,7 @@ def reject(
     """Reject an artifact: it passes no gate until the same person approves it."""
     why = mandatory(reason)
     with opened(store) as store_:
-        made = store_.registry.reject(ref, reason=why, role=role, alias=alias, signer=signer(key))
+        made = store_.registry.reject(ref, reason=why, meaning=meaning, role=role, alias=alias, signer=signer(key))
     _print_approval(made, signed=key is not None, as_json=as_json)
 
 

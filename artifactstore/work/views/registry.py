@@ -106,13 +106,21 @@ class Registry:
         )
 
     def reject(
-        self, ref: str | Referable, *, reason: str, role: str | None = None, alias: str | None = None, signer: Any = None
+        self,
+        ref: str | Referable,
+        *,
+        reason: str,
+        meaning: str = "approval",
+        role: str | None = None,
+        alias: str | None = None,
+        signer: Any = None,
     ) -> Approval:
         """Reject an artifact: it passes no gate until the same actor approves it.
 
         Args:
             ref: the artifact.
             reason: why.
+            meaning: review, approval, authorship or responsibility.
             role: in which it is given.
             alias: for this alias only; None: for any.
             signer: signs it.
@@ -122,7 +130,14 @@ class Registry:
             InvalidInputError: no reason.
         """
         return _approvals.judge(
-            self._session, as_reference(ref), approved=False, reason=reason, role=role, alias=alias, signer=signer
+            self._session,
+            as_reference(ref),
+            approved=False,
+            reason=reason,
+            meaning=meaning,
+            role=role,
+            alias=alias,
+            signer=signer,
         )
 
     def approvals(self, ref: str | Referable, *, keys: Any = None) -> Rows[Approval]:
