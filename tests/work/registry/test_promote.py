@@ -449,6 +449,20 @@ def _race(url: str, *refs: str) -> list[str]:
     return [one.communicate(timeout=120)[0].split()[0] for one in movers]
 
 
+@pytest.mark.slow
+def test_of_two_racing_movers_on_s3_exactly_one_wins(s3_url: str) -> None:
+    store = artifactstore.create(s3_url, cache=None)
+    for number in (1, 2, 3):
+        with run(store, "train") as one:
+            one.put({"w": number}, "churn/model", metrics={"auc": 0.9})
+    gate(store, {"metric": "auc", "is": ">= 0.9"}, {"run": "finished"})
+    store.promote("churn/model:v1", "production", reason="first")
+    assert sorted(_race(s3_url, "churn/model:v2", "churn/model:v3")) == ["ConflictError", "moved"]
+    again = artifactstore.open(s3_url, cache=None)
+    assert again.artifact("churn/model:production").version in {2, 3}
+    assert len(facts(again, "refused")) == 1
+
+
 def test_of_two_racing_movers_exactly_one_wins(churn: Store) -> None:
     train(churn, {"w": [3]})
     evaluate(churn, "churn/model:v3", 0.99)
