@@ -111,14 +111,12 @@ _CONDITIONS: Final = (
     Column("CONDITION", lambda row: row.text, fit="wrap"),
     Column("JUDGED ON", lambda row: row.judged),
 )
-_EXPIRED: Final = (Column("REF", lambda row: row[0]), Column("WHY", lambda row: row[1], fit="wrap"))
 
 LISTS: Final[Mapping[str, tuple[Column, ...]]] = {
     "approvals": _APPROVALS,
     "holds": _HOLDS,
     "retention": _RETENTION,
     "conditions": _CONDITIONS,
-    "expired": _EXPIRED,
 }
 
 RECORDS: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], list[Column]]]]] = {

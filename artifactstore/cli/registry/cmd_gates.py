@@ -1,5 +1,6 @@
 """Commands for gates and the aliases that they guard: gates, gate, promote, rollback, unalias."""
 
+import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,7 +35,7 @@ def gates(
     why = reason if rules is None else mandatory(reason)
     with opened(store, "r" if rules is None else "a") as store_:
         rows = store_.registry.gates(rules, reason=why, signer=signer(key))
-        wanted = None if name is None else full_name(name)
+        wanted = None if name is None else re.split("[:@]", full_name(name))[0]
         found = [one for one in rows if wanted is None or wanted == one.names or fnmatchcase(wanted, one.names)]
     if as_json:
         printing.as_json([printing.record(one) for one in found])

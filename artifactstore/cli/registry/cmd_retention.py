@@ -120,5 +120,7 @@ def expire(
         done = store_.registry.expire(reason=why, dry_run=dry_run)
     if as_json:
         printing.as_json(printing.record(done))
-    else:
-        printing.report(done)
+        return
+    for ref in done.refs:
+        printing.echo(ref)
+    printing.echo_error(done.summary)

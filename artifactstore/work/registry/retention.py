@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Expiry", "Retention", "expire", "retention"]
 
+_SHOWN: Final = 50  # versions that are listed
 _BATCH: Final = 1000  # versions that one transaction removes
 _Version = tuple[str, int, str]  # name, number, digest
 
@@ -72,13 +73,19 @@ class Expiry(Displayed):
     _why: Mapping[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def _outline(self) -> "list[Block]":
-        from artifactstore.display.outline import Line, table_of  # noqa: PLC0415 - programs look at the values
-        from artifactstore.display.registry_lists import LISTS  # noqa: PLC0415 - as above
+        from artifactstore.display.outline import Line, Lines  # noqa: PLC0415 - programs look at the values
 
+        lines = list(self.refs[:_SHOWN])
+        if len(self.refs) > _SHOWN:
+            lines.append(f"… and {len(self.refs) - _SHOWN:,} more")
+        return [Line(self.summary), *([Lines(lines, indent=2)] if lines else [])]
+
+    @property
+    def summary(self) -> str:
+        """It in one line."""
         many, what = counted(len(self.refs), "versions"), "would expire" if self.dry_run else "expired"
         size = f": {format_size(self.bytes)} that clean-up can free" if self.refs else ""
-        head = Line(f"{many} {what}{size}; {self.kept:,} of names with rules stay")
-        return [table_of([(ref, self.why(ref)) for ref in self.refs], LISTS["expired"]), head] if self.refs else [head]
+        return f"{many} {what}{size}; {self.kept:,} of names with rules stay"
 
     def why(self, ref: str) -> str:
         """Return why a version stays or expires.
