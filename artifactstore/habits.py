@@ -32,9 +32,19 @@ _CALLS: Final = {
     **dict.fromkeys(("parallel", "parallel_coordinates"), "store.runs().parallel([…])"),
     **dict.fromkeys(("curves", "scan_history"), "store.runs().curves(metric)"),
     **dict.fromkeys(
-        ("tag", "set_alias", "set_tag", "promote", "set_registered_model_alias", "transition_model_version_stage"),
+        ("tag", "set_alias", "set_tag", "set_registered_model_alias"),
         "store.alias(ref, alias)",
     ),
+    **dict.fromkeys(("transition_model_version_stage", "deploy"), "store.promote(ref, alias, reason=…)"),
+    **dict.fromkeys(("delete", "rm", "delete_model_version", "delete_artifact"), "store.registry.remove(ref, reason)"),
+    **dict.fromkeys(("describe", "update_model_version", "set_model_version_tag"), "store.registry.describe(ref, {…})"),
+    **{
+        name: f"store.registry.{name}(…)"
+        for name in (
+            *("gates", "check", "approve", "reject", "approvals", "sign", "measure"),
+            *("hold", "release", "holds", "remove", "retention", "expire", "anchor"),
+        )
+    },
     **dict.fromkeys(("unalias", "delete_alias", "delete_registered_model_alias"), "store.registry.unalias(name, alias, reason)"),
     **dict.fromkeys(("taint", "untaint", "deprecate", "quarantine"), "store.registry.taint(ref, reason)"),
     **dict.fromkeys(("graph", "dag", "provenance", "parents", "children", "view_lineage"), "store.lineage(ref)"),
@@ -42,7 +52,7 @@ _CALLS: Final = {
     **dict.fromkeys(("pull", "import_store"), "other.maintenance.sync(store)"),
     **dict.fromkeys(("doctor", "snapshot", "bundle", "export"), "store.maintenance"),
     **dict.fromkeys(("copy", "cp", "link", "link_artifact", "rename", "mv"), 'store.put(store.artifact(ref), "other/name")'),
-    **dict.fromkeys(("info", "show", "stat", "describe", "get_artifact", "metadata", "model_info"), "store.artifact(ref)"),
+    **dict.fromkeys(("info", "show", "stat", "get_artifact", "metadata", "model_info"), "store.artifact(ref)"),
     **dict.fromkeys(("has", "contains"), "store.exists(ref)"),
     **dict.fromkeys(("compare", "blame"), "store.diff(a, b) or store.why(a, b)"),
     **dict.fromkeys(("audit", "reflog", "events"), "store.log()"),
