@@ -5,7 +5,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from artifactstore.catalog.actions import Naming, action
 from artifactstore.catalog.changes import NO_CHANGE, Change, Changes
@@ -23,7 +23,21 @@ if TYPE_CHECKING:
     from artifactstore.display.outline import Block
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["Event", "Filter", "Log", "Subject", "Transaction", "Walk", "clock_behind", "newest", "outcome_of", "parse_txn"]
+__all__ = [
+    "Event",
+    "Filter",
+    "Found",
+    "Log",
+    "Subject",
+    "Transaction",
+    "Walk",
+    "clock_behind",
+    "event_of",
+    "newest",
+    "outcome_of",
+    "parse_txn",
+    "with_received",
+]
 
 _DIGEST: Final = 15  # characters of a digest that are shown
 _RUN: Final = 12  # characters of a run's id that are shown
@@ -103,17 +117,22 @@ class Walk:
         """The number of the last entry read."""
         return self._state.head
 
+    @property
+    def time(self) -> datetime:
+        """The time of the last entry read."""
+        return parse_time(self._state.header["time"])
+
     def transactions(self, entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Transaction]:
         """Fold the next entries, and yield the transactions with a matching fact, oldest first."""
-        for events in self._folded(entries):
+        for events in self.folded(entries):
             if matching := [event for event in events if wanted.wants(event)]:
                 yield self._transaction(events, matching)
 
     def events(self, entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
         """Fold the next entries, and yield the matching facts, oldest first."""
-        return (event for events in self._folded(entries) for event in events if wanted.wants(event))
+        return (event for events in self.folded(entries) for event in events if wanted.wants(event))
 
-    def _folded(self, entries: "Iterable[Entry]") -> Iterator[Sequence[Event]]:
+    def folded(self, entries: "Iterable[Entry]") -> Iterator[Sequence[Event]]:
         """Yield the facts of each transaction; a `received` one is followed by the facts that it contains."""
         for entry in entries:
             before = str(self._state.header["time"])
@@ -124,32 +143,13 @@ class Walk:
     def _events(self, txn: "Txn", outcome: str, seq: int, before: str) -> Iterator[Event]:
         behind = clock_behind(txn["time"], before, str(self._state.header["time"]))
         committed = outcome == "committed"
-        for raw, received in _with_received(txn):
+        for raw, received in with_received(txn):
             fact, source = sane(raw), txn if received is None else received
             number = _number(self._state, fact, taken=committed)
             reason = source.get("reason") if fact["fact"] == "received" else fact.get("reason", source.get("reason"))
             change = self._change(fact, number, source["actor"], reason, own=received is None, committed=committed)
-            yield Event(
-                seq=seq,
-                time=parse_time(self._state.header["time"] if received is None else received["time"]),
-                actor=source["actor"],
-                identity=source["identity"],
-                fact=fact["fact"],
-                name=text_of(fact, "name"),
-                version=number,
-                alias=text_of(fact, "alias"),
-                digest=text_of(fact, "digest"),
-                reason=reason,
-                outcome=outcome,
-                txn=f"{txn['txn']}-{txn['birth']}",
-                host=source.get("host", ""),
-                tool=source.get("tool", ""),
-                fields=raw,
-                origin=None if received is None else f"{received['store']}:{received['seq']}",
-                before=change.before,
-                after=change.after,
-                clock=behind if received is None else None,
-            )
+            found = Found(seq, parse_time(self._state.header["time"]), number, outcome, change, behind)
+            yield event_of(txn, raw, received, found)
 
     def _change(self, fact: Fact, number: int | None, actor: str, reason: str | None, *, own: bool, committed: bool) -> Change:
         if fact["fact"] == "removed":
@@ -209,7 +209,44 @@ def newest(found: Iterable[Transaction], limit: int | None) -> list[Transaction]
     return [*kept]
 
 
-def _with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
+class Found(NamedTuple):
+    """What the fold says of a fact."""
+
+    seq: int
+    time: datetime
+    version: int | None
+    outcome: str
+    change: Change
+    clock: float | None
+
+
+def event_of(txn: "Txn", raw: Fact, received: Fact | None, found: Found) -> Event:
+    """Return the event of a fact of a transaction, or of a fact that a `received` one contains."""
+    fact, source = sane(raw), txn if received is None else received
+    return Event(
+        seq=found.seq,
+        time=found.time if received is None else parse_time(received["time"]),
+        actor=source["actor"],
+        identity=source["identity"],
+        fact=fact["fact"],
+        name=text_of(fact, "name"),
+        version=found.version,
+        alias=text_of(fact, "alias"),
+        digest=text_of(fact, "digest"),
+        reason=source.get("reason") if fact["fact"] == "received" else fact.get("reason", source.get("reason")),
+        outcome=found.outcome,
+        txn=f"{txn['txn']}-{txn['birth']}",
+        host=source.get("host", ""),
+        tool=source.get("tool", ""),
+        fields=raw,
+        origin=None if received is None else f"{received['store']}:{received['seq']}",
+        before=found.change.before,
+        after=found.change.after,
+        clock=found.clock if received is None else None,
+    )
+
+
+def with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:
     """Yield each fact of a transaction, and after a `received` fact those it contains, paired with it."""
     for fact in txn["facts"]:
         yield fact, None

@@ -154,8 +154,8 @@ def _versioned(fact: Fact, version: int | None, _actor: str, _reason: str | None
 
 
 def _measured(fact: Fact, _version: int | None, _actor: str, _reason: str | None) -> _Found:
-    what = ("metrics", fact["digest"]) if "digest" in fact else ("metrics", f"run:{fact.get('run', '')}")
-    return what, {**fact["metrics"], **fact.get("not_finite", {})}
+    """The points of a run's series replace nothing."""
+    return (("metrics", fact["digest"]) if "digest" in fact else None), {**fact["metrics"], **fact.get("not_finite", {})}
 
 
 def _tainted(fact: Fact, _version: int | None, _actor: str, reason: str | None) -> _Found:

@@ -8,7 +8,7 @@ from typing import Any
 
 from artifactstore.errors import InvalidInputError
 
-__all__ = ["Event", "Filter", "Subject", "Transaction", "text_of"]
+__all__ = ["Event", "Filter", "Subject", "Transaction", "is_like", "text_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Event:
         tool: program and version.
         fields: the whole fact as recorded.
         before: the value before it: of an alias the version (None: it pointed to nothing), of a gate or retention the rules, of
-            `described` the metadata, of `measured` the metrics' previous values, of a taint or hold what it was, of a removal the
+            `described` the metadata, of `measured` the previous values of the artifact's metrics, of a taint or hold what it was, of a removal the
             digest and the versions. None for kinds of facts that change no value.
         after: the value after it, likewise; of a fact without effect the same as before.
         clock: seconds that the transaction's own time lies before the entry before it: its writer's clock is behind, ran back, or
@@ -134,7 +134,7 @@ class Filter:
         about = self.subject is None or self.subject.concerns(event)  # asked of each: it notes holds
         return (
             about
-            and (self.name is None or event.name == self.name or (event.name is not None and _is_like(event.name, self.name)))
+            and (self.name is None or event.name == self.name or (event.name is not None and is_like(event.name, self.name)))
             and (self.alias is None or event.alias == self.alias)
             and (self.actor is None or event.actor == self.actor)
             and (self.since is None or event.time >= self.since)
@@ -169,7 +169,8 @@ class Transaction:
     events: Sequence[Event] = field(repr=False)
 
 
-def _is_like(name: str, pattern: str) -> bool:
+def is_like(name: str, pattern: str) -> bool:
+    """Return whether a name matches a pattern; text without a sign of one is none."""
     return any(sign in pattern for sign in "*?[") and fnmatchcase(name, pattern)
 
 

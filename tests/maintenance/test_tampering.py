@@ -81,7 +81,7 @@ def made(seed: int, steps: int) -> Store:
         lambda: store.registry.describe("m:v1", {"owner": dice.random()}),
         lambda: store.registry.measure("m:v1", {"auc": 0.5 + dice.random() / 2}),
         lambda: store.registry.reject("n", reason="no"),
-        lambda: store.registry.taint("n", f"{dice.random()}"),
+        lambda: store.registry.taint("n:v1", f"{dice.random()}"),
         lambda: store.alias("n:v1", f"a{dice.randrange(3)}"),
         lambda: store.registry.release(store.registry.hold("m:v1", "h"), "over"),
         lambda: store.registry.retention([{"names": "s/*", "keep_last": dice.randrange(1, 9)}], reason="CR-3"),

@@ -21,6 +21,7 @@ from artifactstore.journal.heads import format_head
 from artifactstore.maintenance.sync.object_copy import digest_at
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.reference import Reference, as_reference, check_name, full_name
+from artifactstore.work.queries.trail import Trail
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path
@@ -196,11 +197,22 @@ def log(session: Session, conditions: Wanted, limit: int | None = None) -> Log:
         raise InvalidInputError(f"limit={limit!r}: must be a number of events")
     wanted = wanted_by(session, conditions)
     entries, head = _entries(session, wanted)
-    found = [*deque(audit.Walk(session.core().config.store).events(entries(), wanted), maxlen=limit)]
+    found = _found(session, wanted, limit)
+    if found is None:
+        found = [*deque(audit.Walk(session.core().config.store).events(entries(), wanted), maxlen=limit)]
     outcome = None if parsed is None else audit.outcome_of(found, parsed[1], head)
     return Log(
         found, outcome, lambda: audit.newest(audit.Walk(session.core().config.store).transactions(entries(), wanted), limit)
     )
+
+
+def _found(session: Session, wanted: audit.Filter, limit: int | None) -> list[audit.Event] | None:
+    """Return the facts that an index of this process finds; None while another thread makes it."""
+    core = session.core()
+    if core.trail is None:
+        core.trail = Trail(core.journal)
+    trail: Trail = core.trail
+    return trail.events(wanted, core.journal.head if session.view is None else session.view.head, limit)
 
 
 def transactions(session: Session, conditions: Wanted, limit: int | None) -> tuple[Sequence[Transaction], int]:

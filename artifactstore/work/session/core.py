@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifests.hooks import HookIndex
@@ -30,6 +31,7 @@ class Core:
     manifests: Manifests = field(default_factory=Manifests)
     hooks: HookIndex = field(default_factory=HookIndex)
     probed: bool = False
+    trail: Any = None  # the index of the audit trail, once it was asked for
 
     @property
     def backend(self) -> Backend:
