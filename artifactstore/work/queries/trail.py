@@ -18,6 +18,7 @@ from artifactstore.errors import CorruptionError
 from artifactstore.journal.chain import entry_key
 from artifactstore.journal.fetch import read_many
 from artifactstore.journal.journal import Journal
+from artifactstore.journal.segments import STRIDE
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import parse_entry
 from artifactstore.runtime.loading import numpy
@@ -188,21 +189,29 @@ class Trail:
 
     def _entries(self, seqs: Sequence[int]) -> "Iterator[tuple[int, Entry]]":
         """Yield entries by their numbers, each as it was when it was indexed."""
-        for start in range(0, len(seqs), _TOGETHER):
-            some = seqs[start : start + _TOGETHER]
-            for seq, raw in self._raw(some):
-                if raw is None or Digest.of(raw, self._journal.config.digest).raw != self._digest(seq):
-                    key = entry_key(seq)
-                    text = "is missing" if raw is None else "has changed since it was read"
-                    raise CorruptionError(f"{key} {text}: run `artifactstore verify`", location=key)
-                yield seq, self._journal.complete(parse_entry(raw, entry_key(seq)))
+        for seq, raw in self._raw(seqs):
+            if raw is None or Digest.of(raw, self._journal.config.digest).raw != self._digest(seq):
+                key = entry_key(seq)
+                text = "is missing" if raw is None else "has changed since it was read"
+                raise CorruptionError(f"{key} {text}: run `artifactstore verify`", location=key)
+            yield seq, self._journal.complete(parse_entry(raw, entry_key(seq)))
 
     def _raw(self, seqs: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
-        found: dict[int, bytes | None] = {}
-        if len(seqs) * _DENSE < seqs[-1] - seqs[0] + 1 or len(seqs) < _DENSE:
-            found = dict(zip(seqs, read_many(self._journal.cached_backend, [entry_key(seq) for seq in seqs]), strict=True))
-        if missing := [seq for seq in seqs if found.get(seq) is None]:
-            # Many in a row are read from segments; and what is only in segments is read from these.
-            first = max(1, missing[0] - _TOGETHER)
-            found.update(self._journal.raw_entries(first, max(missing[-1], first + _TOGETHER)))
-        yield from ((seq, found.get(seq)) for seq in seqs)
+        """Yield the bytes of entries: one by one, or from segments where many in a row are wanted, or where only these have them."""
+        backend, at = self._journal.cached_backend, 0
+        dense = backend.is_remote and len(seqs) > _TOGETHER and len(seqs) * _DENSE > seqs[-1] - seqs[0]
+        while at < len(seqs) and not dense:
+            some = seqs[at : at + _TOGETHER]
+            found = read_many(backend, [entry_key(seq) for seq in some])
+            if None in found:
+                break
+            yield from zip(some, found, strict=True)
+            at += len(some)
+        if at == len(seqs):
+            return
+        wanted = dict.fromkeys(seqs[at:])
+        for seq, raw in self._journal.raw_entries(max(1, min(seqs[at], seqs[-1] - STRIDE)), seqs[-1]):
+            if seq in wanted:
+                del wanted[seq]
+                yield seq, raw
+        yield from ((seq, None) for seq in wanted)
