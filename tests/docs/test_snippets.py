@@ -116,4 +116,4 @@ def test_the_snippets_of_a_document_run(story: list[Path], tmp_path: Path, monke
                     done = subprocess.run(
                         ["bash", "-c", "\n".join(script)], capture_output=True, text=True, check=False, env={**os.environ, **own}
                     )
-                    assert done.returncode == 0, done.stderr
+                    assert done.returncode == 0, done.stderr + done.stdout
