@@ -101,6 +101,8 @@ def test_a_signed_anchor_is_judged_by_the_keys_that_are_passed(store: Store, tmp
     changes: list[dict[str, Any]] = [{"text": later.text}, {"signature": {}}]
     for change in changes:
         assert severities(store.verify(anchor={**made.to_json(), **change})) == [("breach", "signature")]
+    elsewhere = {**made.to_json(), "store": "0" * 32}
+    assert severities(store.verify(anchor=elsewhere)) == [("damage", "anchor"), ("breach", "signature")]
     keys = tmp_path / "keys.toml"
     keys.write_text(f"[ann]\nkey = '''{other['ann']['key']}'''\n")
     assert main(["verify", "--store", store.url, "--anchor", str(file), "--keys", str(keys)]) == 1
