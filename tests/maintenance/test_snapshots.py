@@ -447,7 +447,7 @@ def test_the_past_begins_with_a_snapshot_from_before_it(url: str, folded: list[i
     ):  # where each costs requests: the first, the last, and both sides of each edge
         seqs &= {1, early - 1, early, early + 1, late - 1, late, late + 1, head}
     for seq in sorted(seqs):
-        plain = State()
+        plain = State(store._session.core().config.store)
         for entry in copy.deepcopy(entries[:seq]):
             plain.apply(entry)
         for moment in (seq, datetime.fromisoformat(plain.header["time"])):
