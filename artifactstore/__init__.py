@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from artifactstore.work.queries.explanation import CodeChange, Difference, InputChange, Why
     from artifactstore.work.queries.queries import Conditions
     from artifactstore.work.queries.status import FolderStatus, Status
-    from artifactstore.work.registry.anchors import Anchor
-    from artifactstore.work.registry.approvals import Approval
     from artifactstore.work.registry.gates import Gate
     from artifactstore.work.registry.holds import Hold, Removed
     from artifactstore.work.registry.retention import Expiry, Retention
-    from artifactstore.work.registry.sign import Signature
+    from artifactstore.work.registry.signatures.anchors import Anchor
+    from artifactstore.work.registry.signatures.approvals import Approval
+    from artifactstore.work.registry.signatures.sign import Signature
     from artifactstore.work.registry.verdict import Condition, Verdict
     from artifactstore.work.reproduce.code import Code
     from artifactstore.work.reproduce.comparison import Output, Reproduction
@@ -169,8 +169,8 @@ _LATE: Final = {
     "Transaction": "artifactstore.catalog.audit",
     "Version": "artifactstore.catalog.versions",
     "Why": "artifactstore.work.queries.explanation",
-    "Anchor": "artifactstore.work.registry.anchors",
-    "Approval": "artifactstore.work.registry.approvals",
+    "Anchor": "artifactstore.work.registry.signatures.anchors",
+    "Approval": "artifactstore.work.registry.signatures.approvals",
     "Condition": "artifactstore.work.registry.verdict",
     "Expiry": "artifactstore.work.registry.retention",
     "Gate": "artifactstore.work.registry.gates",
@@ -178,7 +178,7 @@ _LATE: Final = {
     "Removed": "artifactstore.work.registry.holds",
     "Retention": "artifactstore.work.registry.retention",
     "Verdict": "artifactstore.work.registry.verdict",
-    "Signature": "artifactstore.work.registry.sign",
+    "Signature": "artifactstore.work.registry.signatures.sign",
     "create": "artifactstore.opening",
     "open": "artifactstore.opening",
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from artifactstore.model.reference import Referable, as_reference
 from artifactstore.store_queries import StoreQueries
-from artifactstore.work.registry.expected import ANY
+from artifactstore.work.registry.arguments import ANY
 from artifactstore.work.session.session import Session
 
 if TYPE_CHECKING:

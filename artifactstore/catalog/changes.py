@@ -78,7 +78,7 @@ class Changes:
             self._foreign.discard(key)
 
     def _is_new(self, fact: Fact, version: int | None, key: tuple[str, ...], *, own: bool) -> bool:
-        """Return whether a put made a version, or may replace what an unnamed put said."""
+        """Return whether a put made a version, or may replace what an unnamed put recorded."""
         name = fact["name"]
         if name is None:
             return own or key in self._foreign or key not in self._values

@@ -26,8 +26,8 @@ from artifactstore.signing.keys import Keys
 from artifactstore.signing.oms import oms_bundle, verify_oms
 from artifactstore.signing.verify import sign_payload
 from artifactstore.work.put.known_content import store_manifest
-from artifactstore.work.registry.sha256 import _stated
-from artifactstore.work.registry.sign import Signature, sign
+from artifactstore.work.registry.signatures.sha256 import _stated
+from artifactstore.work.registry.signatures.sign import Signature, sign
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.prepared import Prepared, Step
 from tests.servers.place import SERVERS

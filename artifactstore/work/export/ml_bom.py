@@ -264,7 +264,7 @@ def _main(record: Record) -> str:
 
 
 def _about(item: Item, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    said = {"description", "license", "tags"}
+    shown = {"description", "license", "tags"}
     return {
         "digest": item.digest,
         "kind": item.kind,
@@ -276,7 +276,7 @@ def _about(item: Item, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         "reason": item.naming.reason if item.naming is not None else None,
         "tainted": item.tainted or None,
         "in_store": None if item.there else False,
-        **{f"metadata:{name}": value for name, value in sorted(metadata.items()) if name not in said},
+        **{f"metadata:{name}": value for name, value in sorted(metadata.items()) if name not in shown},
     }
 
 

@@ -227,7 +227,7 @@ class Artifact:
         sections = {"metric": self.metrics, "tag": {}, "metadata": metadata}
         if isinstance(metadata.get("tags"), Mapping):
             sections["tag"] = metadata.pop("tags")
-        said = {"about": about, "reason": self.reason}
+        words = {"about": about, "reason": self.reason}
         return card(
             self.ref,
             self.digest,
@@ -242,7 +242,7 @@ class Artifact:
             tables=tables,
             aliases={**dict.fromkeys(self.aliases), **origin.aliases},
             tainted=self.tainted,
-            origin={**{key: str(text) for key, text in said.items() if text}, **origin.lines()},
+            origin={**{key: str(text) for key, text in words.items() if text}, **origin.lines()},
         )
 
 

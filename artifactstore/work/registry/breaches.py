@@ -106,10 +106,10 @@ class Breaches:
         recorded = recorded_answer(fact["verdict"])
 
         def outside(rule: Mapping[str, Any], seen: Mapping[str, Any]) -> Answer:
-            said = recorded(rule, seen) or Answer(ok=False, text=f"its verdict does not speak of {dict(rule)}")
+            answer = recorded(rule, seen) or Answer(ok=False, text=f"its verdict does not speak of {dict(rule)}")
             if judged_by(rule) == "keys" and self._keys is None:
                 self.not_judged["signatures that gates ask for: pass keys="] = None
-                return said
+                return answer
             try:
                 self._read_journal()
                 found = answer_outside(self._session, lambda: nullcontext(state), rule, seen, target, keys=self._keys)
@@ -119,7 +119,7 @@ class Breaches:
                 found = Answer(ok=False, text=f"{_UNREADABLE[0]}: {error}")
             if not found.ok and any(text in found.text for text in _UNREADABLE):
                 self.not_judged[f"what {by} was judged on: {found.text}"] = None
-                return said
+                return answer
             return found
 
         return outside

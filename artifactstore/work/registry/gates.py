@@ -14,8 +14,9 @@ from artifactstore.model.encoding import canonical_json, parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.signing.envelope import GATE
-from artifactstore.work.registry.keys import signed
-from artifactstore.work.registry.rule_files import RuleTables, check_pattern, load_rules, required_reason
+from artifactstore.work.registry.arguments import required_reason
+from artifactstore.work.registry.rule_files import RuleTables, check_pattern, load_rules
+from artifactstore.work.registry.signatures.keys import signed
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step

@@ -1,6 +1,6 @@
 """Holds and removals: what must stay, until it is released; what is removed leaves a tombstone."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -14,12 +14,11 @@ from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
 from artifactstore.model.encoding import format_time, new_id, parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference
+from artifactstore.work.registry.arguments import check_whole, required_reason
 from artifactstore.work.registry.refused import record_refusal
-from artifactstore.work.registry.rule_files import required_reason
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.commit import commit
-from artifactstore.work.session.core import Core
-from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.commit import commit, one_fact
+from artifactstore.work.session.prepared import Step
 from artifactstore.work.session.session import Session
 
 __all__ = ["Hold", "Removed", "aliases_on", "freed_bytes", "hold", "holds", "release", "remove"]
@@ -70,15 +69,11 @@ def hold(session: Session, ref: str, reason: Any, *, until: Any = None) -> Hold:
     text = required_reason(reason, "it is held")
     end = None if until is None else _moment(until)
     session.core()
-    found = _whole(session, ref)
+    found = check_whole(session.resolve(ref, tainted=True), ref)
     fact: Fact = {"fact": "held", "hold": new_id(), "digest": found.digest}
     fact |= {} if end is None else {"until": format_time(end)}
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, found.digest)
-
-    commit(session, Step(prepare), reason=text)
+    commit(session, one_fact(session, fact, found.digest), reason=text)
     with session.state(fresh=False) as state:
         return _hold(state, fact["hold"])
 
@@ -106,11 +101,7 @@ def release(session: Session, hold_id: Any, reason: Any) -> None:
         fact: Fact = {"fact": "released", "hold": key.rpartition("/")[2]}
         about = {"digest": state.holds[key]["digest"]}
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, "")
-
-    _commit(session, "release", Step(prepare), text, about)
+    _commit(session, "release", one_fact(session, fact), text, about)
 
 
 def _key(state: State, wanted: str) -> str:
@@ -174,12 +165,12 @@ def remove(session: Session, ref: str, reason: Any) -> Removed:
     if session.batch() is not None:
         raise InvalidInputError("remove cannot be used inside a batch")
     session.core()
-    found = _whole(session, ref)
+    found = check_whole(session.resolve(ref, tainted=True), ref)
     with session.state() as state:
         targets = _targets(state, found)
         about = {"name": found.name, "version": found.version, "digest": found.digest}
         error = _why_not(state, found, targets)
-        size = freed_bytes(state, [found.digest] if _is_last(state, found, targets) else [])
+        size = freed_bytes(state, targets, [found.digest], unnamed=found.name is None)
     if error is not None:
         record_refusal(session, "remove", error, about, reason=text)
         raise error
@@ -187,11 +178,7 @@ def remove(session: Session, ref: str, reason: Any) -> Removed:
     if found.name is not None:
         fact = {"fact": "removed", "name": found.name, "version": found.version}
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, found.digest)
-
-    _commit(session, "remove", Step(prepare), text, about)
+    _commit(session, "remove", one_fact(session, fact, found.digest), text, about)
     return Removed(tuple(f"{name}:v{number}" for name, number in targets) or (found.digest,), size)
 
 
@@ -202,19 +189,22 @@ def _targets(state: State, found: Resolved) -> list[tuple[str, int]]:
     return [(name, number) for name, number, _ in rows if "removed" not in state.names[name][number - 1]]
 
 
-def _is_last(state: State, found: Resolved, targets: list[tuple[str, int]]) -> bool:
-    """Return whether nothing needs the artifact after the removal."""
-    left = {
-        (name, number)
-        for name, number, _ in state.versions_by_digest.get(found.digest, ())
-        if "removed" not in state.names[name][number - 1]
-    }
-    return not left - set(targets) and (found.name is None or found.digest not in state.unnamed)
+def freed_bytes(state: State, versions: Collection[tuple[str, int]], digests: Iterable[str], *, unnamed: bool = False) -> int:
+    """Return the bytes of artifacts that nothing needs any more once some versions are removed.
 
-
-def freed_bytes(state: State, digests: list[str]) -> int:
-    """Return how many bytes of content artifacts have that nothing else keeps; what others share is counted, too."""
-    return sum(int(state.stored.get(digest, {}).get("size", 0)) for digest in dict.fromkeys(digests))
+    Args:
+        state: the state before.
+        versions: name and number of each version that goes.
+        digests: their digests.
+        unnamed: whether puts without a name go, too.
+    """
+    size = 0
+    for digest in dict.fromkeys(digests):
+        rows = state.versions_by_digest.get(digest, ())
+        stays = any((name, k) not in versions and "removed" not in state.names[name][k - 1] for name, k, _ in rows)
+        if not stays and (unnamed or digest not in state.unnamed):
+            size += int(state.stored.get(digest, {}).get("size", 0))
+    return size
 
 
 def aliases_on(state: State, name: str, number: int) -> list[str]:
@@ -229,13 +219,6 @@ def _why_not(state: State, found: Resolved, targets: list[tuple[str, int]]) -> R
     if not reasons:
         return None
     return RefusedError(f"{_label(state, found.digest)} cannot be removed: {'; '.join(reasons)}", reasons=tuple(reasons))
-
-
-def _whole(session: Session, ref: str) -> Resolved:
-    found = session.resolve(ref, tainted=True)
-    if found.path is not None:
-        raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
-    return found
 
 
 def _commit(session: Session, action: str, step: Step, reason: str, about: Mapping[str, Any]) -> None:

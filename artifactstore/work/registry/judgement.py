@@ -131,7 +131,7 @@ def answer_outside(
         return report_field(session, rule, seen["report"])
     if kind == "format":
         return reads_safely(session, digest)
-    from artifactstore.work.registry.keys import signatures_count  # noqa: PLC0415 - loads cryptography only where it is asked for
+    from artifactstore.work.registry.signatures.keys import signatures_count  # noqa: PLC0415 - loads cryptography only where it is asked for
 
     with state_of() as state:
         rows = _rows(state, kind, digest, set(seen["entries"]))

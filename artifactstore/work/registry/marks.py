@@ -10,9 +10,10 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.json_values import json_value
 from artifactstore.model.reference import check_name
 from artifactstore.work.get.artifact import Artifact, of_resolved
+from artifactstore.work.registry.arguments import check_whole
 from artifactstore.work.runs.json_safe import numbers
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.commit import commit
+from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
@@ -45,9 +46,7 @@ def describe(session: Session, ref: str, metadata: Any, *, of: Any = "version", 
     session.core()
     if of == "name":
         return _describe_name(session, check_name(ref), news, merge=merge, reason=why)
-    found = session.resolve(ref, tainted=True)
-    if found.path is not None:
-        raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
+    found = check_whole(session.resolve(ref, tainted=True), ref)
 
     def prepare(_core: Core) -> Prepared:
         with session.state() as state:
@@ -99,18 +98,12 @@ def measure(session: Session, ref: str, metrics: Any, *, on: str | None = None, 
         name, text = next(iter(refused.items()))
         raise InvalidInputError(f"the metric {name!r}: {text}")
     session.core()
-    found = session.resolve(ref, tainted=True)
-    if found.path is not None:
-        raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
+    found = check_whole(session.resolve(ref, tainted=True), ref)
     fact: Fact = {"fact": "measured", "digest": found.digest, "metrics": finite}
     fact |= {"not_finite": odd} if odd else {}
     if on is not None:
         fact["on"] = session.resolve(on).digest
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, found.digest)
-
-    commit(session, Step(prepare), reason=why)
+    commit(session, one_fact(session, fact, found.digest), reason=why)
     with session.state(fresh=False) as state:
         return of_resolved(session, state, found)

@@ -9,14 +9,13 @@ from artifactstore.catalog.versions import Resolved, alias_of
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference, check_alias, check_name
-from artifactstore.work.registry.expected import ANY, check_expected
+from artifactstore.work.registry.arguments import ANY, check_expected, required_reason
 from artifactstore.work.registry.judgement import Judgement
-from artifactstore.work.registry.keys import load_keys
 from artifactstore.work.registry.refused import record_refusal
-from artifactstore.work.registry.rule_files import required_reason
+from artifactstore.work.registry.signatures.keys import load_keys
 from artifactstore.work.registry.verdict import Verdict
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.commit import commit
+from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
@@ -181,12 +180,8 @@ def rollback(session: Session, name: str, alias: str, *, reason: Any, to: Any = 
         "rollback": {"quotes": entry},
     }
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, str(digest))
-
     try:
-        commit(session, Step(prepare), reason=text)
+        commit(session, one_fact(session, fact, str(digest)), reason=text)
     except (RefusedError, ConflictError) as refused:
         record_refusal(session, "rollback", refused, about, reason=text)
         raise

@@ -5,9 +5,7 @@ from typing import Any
 
 from artifactstore.errors import ConflictError, RefusedError
 from artifactstore.model.facts import Fact
-from artifactstore.work.session.commit import commit
-from artifactstore.work.session.core import Core
-from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.session import Session
 
 __all__ = ["record_refusal"]
@@ -37,8 +35,4 @@ def record_refusal(
     fact: Fact = {"fact": "refused", "action": action, "reasons": reasons}
     fact |= {key: value for key, value in about.items() if value is not None}
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, "")
-
-    commit(session, Step(prepare), reason=reason)
+    commit(session, one_fact(session, fact), reason=reason)

@@ -15,8 +15,10 @@ from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
 from artifactstore.model.encoding import canonical_json, format_time, parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference
+from artifactstore.work.registry.arguments import required_reason
+from artifactstore.work.registry.holds import freed_bytes
 from artifactstore.work.registry.refused import record_refusal
-from artifactstore.work.registry.rule_files import RuleTables, check_pattern, load_rules, required_reason
+from artifactstore.work.registry.rule_files import RuleTables, check_pattern, load_rules
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
@@ -164,7 +166,7 @@ def expire(session: Session, *, reason: Any = None, dry_run: Any = False) -> Exp
         chosen, words = _plan(state, now)
         gone = sum(one == _GONE for many in words.values() for one in many)
         kept = sum(map(len, words.values())) - len(chosen) - gone
-        size = _freed(state, chosen)
+        size = freed_bytes(state, {(name, number) for name, number, _ in chosen}, (digest for _, _, digest in chosen))
     refs = tuple(f"{name}:v{number}" for name, number, _ in chosen)
     if not dry_run:
         for start in range(0, len(chosen), _BATCH):
@@ -294,16 +296,3 @@ def _needed(state: State, kept: set[str]) -> dict[str, str]:
                     todo.append(digest)
                     found.setdefault(digest, "something that is kept was made from it")
     return found
-
-
-def _freed(state: State, chosen: list[_Version]) -> int:
-    """Return how many bytes of content no other version needs."""
-    gone = {(name, number) for name, number, _ in chosen}
-    size = 0
-    for digest in {digest for _, _, digest in chosen}:
-        rows = state.versions_by_digest.get(digest, ())
-        if len(rows) == 1 or all(
-            (name, number) in gone or "removed" in state.names[name][number - 1] for name, number, _ in rows
-        ):
-            size += int(state.stored.get(digest, {}).get("size", 0))
-    return size

@@ -10,7 +10,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.toml_text import Tables, read_toml
 from artifactstore.work.settings.paths import local_path
 
-__all__ = ["RuleTables", "check_pattern", "load_rules", "required_reason"]
+__all__ = ["RuleTables", "check_pattern", "load_rules"]
 
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._/\[\]!?*-]{1,200}", re.ASCII)
 
@@ -76,14 +76,3 @@ def check_pattern(pattern: Any) -> str:
     if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
         raise InvalidInputError(f"names = {pattern!r:.200}: must be a name or a pattern such as 'churn/*'")
     return pattern
-
-
-def required_reason(reason: Any, why: str) -> str:
-    """Return a reason.
-
-    Raises:
-        InvalidInputError: it is missing or blank.
-    """
-    if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInputError(f"reason={reason!r}: must state why {why}")
-    return reason

@@ -6,7 +6,7 @@ from artifactstore.maintenance.verify import verify as maintenance
 from artifactstore.maintenance.verify.report import Report
 from artifactstore.work.get.artifact import artifact
 from artifactstore.work.registry.breaches import Breaches
-from artifactstore.work.registry.keys import load_keys
+from artifactstore.work.registry.signatures.keys import load_keys
 from artifactstore.work.session.session import Session
 
 __all__ = ["verify"]

@@ -24,7 +24,7 @@ from artifactstore.work.runs.capture.environment import command_line
 from artifactstore.work.runs.captured import Capture
 from artifactstore.work.runs.json_safe import escape_undecodable, json_safe, numbers, parameters, whole_number
 from artifactstore.work.secrets import captured, shown
-from artifactstore.work.session.commit import commit
+from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
@@ -254,11 +254,7 @@ class Run:
         if on is not None:
             fact["on"] = self._session.resolve(as_reference(on)).digest
 
-        def prepare(_core: Core) -> Prepared:
-            with self._session.state() as state:
-                return Prepared([fact], state.head, found.digest)
-
-        commit(self._session, Step(prepare))
+        commit(self._session, one_fact(self._session, fact, found.digest))
 
     def _fill(self) -> None:
         """Pass the capture to the tracker, once."""

@@ -8,10 +8,11 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.fields import malformed
 from artifactstore.work.secrets import cleaned
 from artifactstore.work.session.as_of import one_state
+from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 
-__all__ = ["commit"]
+__all__ = ["commit", "one_fact"]
 
 _TRIES = 3  # times that a put stores its content if clean-up takes it before the commit
 
@@ -61,6 +62,23 @@ def commit(
     raise CondemnedBeforeCommitError(
         f"clean-up condemned the content of this put {_TRIES} times in a row; nothing was committed: put again when gc has finished"
     )
+
+
+def one_fact(session: Session, fact: Fact, digest: str = "", *, reason: str | None = None) -> Step:
+    """Return the step that appends one fact, which brings no content.
+
+    Args:
+        session: the store.
+        fact: the fact.
+        digest: of the artifact that it is about, if any.
+        reason: of this fact, inside a batch.
+    """
+
+    def prepare(_core: Core) -> Prepared:
+        with session.state() as state:
+            return Prepared([fact], state.head, digest)
+
+    return Step(prepare, reason=reason)
 
 
 def _settle(steps: Sequence[Step], made: Sequence[Prepared], *, committed: bool) -> None:

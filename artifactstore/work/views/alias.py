@@ -8,7 +8,7 @@ from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias, check_name
 from artifactstore.work.get.artifact import Artifact, of_resolved
-from artifactstore.work.registry.expected import ANY, check_expected
+from artifactstore.work.registry.arguments import ANY, check_expected, required_reason
 from artifactstore.work.registry.refused import record_refusal
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
@@ -25,8 +25,7 @@ def remove_alias(session: Session, name: str, alias: str, reason: Any, *, expect
     name = check_name(name)
     check_alias(alias)
     check_expected(expect)
-    if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInputError(f"reason={reason!r}: must state why the alias ends")
+    required_reason(reason, "the alias ends")
     session.core()
 
     def prepare(_core: Core) -> Prepared:
@@ -64,8 +63,8 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
         )
 
     if batch is None and found.version is not None and _is_gated(session, name, alias):
-        from artifactstore.work.registry.keys import load_keys  # noqa: PLC0415 - most aliases have no gate
         from artifactstore.work.registry.promote import move  # noqa: PLC0415 - as above
+        from artifactstore.work.registry.signatures.keys import load_keys  # noqa: PLC0415 - most aliases have no gate
 
         move(session, found, alias, action="alias", reason=reason, expect=expect, keys=load_keys(None))
         with session.state(fresh=False) as state:

@@ -307,7 +307,7 @@ class Lineage:
             BackendError: the store or the server is unreachable.
         """
         from artifactstore.work.export.exporting import export  # noqa: PLC0415 - loads the standards only if needed
-        from artifactstore.work.registry.approvals import approvals  # noqa: PLC0415 - as above
+        from artifactstore.work.registry.signatures.approvals import approvals  # noqa: PLC0415 - as above
         from artifactstore.work.sync.bundle import bundle  # noqa: PLC0415 - as above
 
         return export(

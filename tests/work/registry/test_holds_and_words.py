@@ -189,3 +189,14 @@ def test_many_versions_expire_in_several_transactions(store: Store, monkeypatch:
     assert len(store.registry.expire(reason="x").refs) == 8
     assert int(store.head.partition(":")[0]) == before + 3
     assert artifactstore.open(store.url, cache=None).versions("sweep/a")[-1].version == 9
+
+
+def test_bytes_that_an_unnamed_put_keeps_are_not_freed(store: Store) -> None:
+    made = store.put({"n": 1}, "sweep/a")
+    store.put({"n": 1})
+    store.put({"n": 2}, "sweep/a")
+    store.registry.retention({"names": "sweep/*", "keep_last": 1}, reason="x")
+    plan = store.registry.expire(dry_run=True)
+    assert (plan.refs, plan.bytes) == (("sweep/a:v1",), 0)
+    assert store.registry.remove("sweep/a:v1", "x").bytes == 0
+    assert store.registry.remove(made.digest, "x").bytes == made.size

@@ -76,12 +76,7 @@ class Subject:
 def record_of(event: Event) -> dict[str, Any]:
     """Return an event as a JSON value: when, who, why, and the fact as recorded."""
     return {
-        "entry": event.seq,
-        "time": format_time(event.time),
-        "actor": event.actor,
-        "identity": event.identity,
-        "reason": event.reason,
-        "outcome": event.outcome,
+        **_when(event),
         "fact": event.fact,
         "name": event.name,
         "version": event.version,
@@ -90,7 +85,6 @@ def record_of(event: Event) -> dict[str, Any]:
         "txn": event.txn,
         "host": event.host,
         "tool": event.tool,
-        "origin": event.origin,
         "fields": finite(event.fields),
     }
 

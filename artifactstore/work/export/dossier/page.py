@@ -163,8 +163,8 @@ def _use(main: Item, story: Story) -> Iterator[Block]:
 def _conditions(move: Mapping[str, Any]) -> Iterator[Block]:
     verdict = move["verdict"]
     rows = [one for one in verdict.get("conditions", ()) if isinstance(one, Mapping)]
-    said = "yes" if verdict.get("ok") is True else "no"
-    title = f"{move['alias']}, {_moment(move['time'])}: the gates said {said} to {_version(move['after'])}"
+    answer = "yes" if verdict.get("ok") is True else "no"
+    title = f"{move['alias']}, {_moment(move['time'])}: the gates answered {answer} to {_version(move['after'])}"
     columns = (
         Column("Met", lambda one: Span("yes", "good") if one.get("ok") is True else Span("no", "bad")),
         Column("Condition", lambda one: _shown(one.get("text", one.get("rule"))), fit="wrap"),
@@ -269,12 +269,12 @@ def _of(one: Mapping[str, Any], titles: Mapping[str, str]) -> Inline:
         parts += [" ", Span(str(one["alias"]), "tag")]
     for value in map(fields.get, ("verdict", "metrics", "metadata", "rules", "reasons")):
         if value not in (None, {}, []):
-            said = (
-                f"the gates said {'yes' if value.get('ok') is True else 'no'}"
+            answer = (
+                f"the gates answered {'yes' if value.get('ok') is True else 'no'}"
                 if isinstance(value, dict) and "ok" in value
                 else ""
             )
-            shown = said or _shown(value)
+            shown = answer or _shown(value)
             parts += [BREAK, Span(shown if len(shown) <= 300 else f"{shown[:300]} …", "dim")]
     return parts
 

@@ -94,9 +94,11 @@ def write_dossier(
             for name, text in _environments(record.runs, folders):
                 archive.add(name, text)
             with staged(target) as lines:
-                told = _write_facts(session, subject, last, lines)
+                collected = _write_facts(session, subject, last, lines)
                 archive.add_file("facts.jsonl", lines)
-            story = _story(record, folders, told, _statuses(session, record, told.marks, approvals), head=head, time=time)
+            story = _story(
+                record, folders, collected, _statuses(session, record, collected.marks, approvals), head=head, time=time
+            )
             texts = _texts(session, record, graph, folders, story, license=license, bundle=bundle is not None)
             if bundle is not None:
                 archive.add_file(_BUNDLE, bundle)
@@ -167,7 +169,7 @@ def _environments(runs: Iterable[RunOf], folders: Mapping[str, str]) -> Iterator
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Collected:
     """What was written to `facts.jsonl`.
 
     Attributes:
@@ -181,7 +183,7 @@ class _Told:
     marks: Sequence[Event]
 
 
-def _write_facts(session: Session, subject: facts.Subject, last: int, path: Path) -> _Told:
+def _write_facts(session: Session, subject: facts.Subject, last: int, path: Path) -> _Collected:
     """Write `facts.jsonl`, and return what else is needed of it."""
     shown: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN)
     marks: list[Event] = []
@@ -196,7 +198,7 @@ def _write_facts(session: Session, subject: facts.Subject, last: int, path: Path
                 shown.append(line)
             if event.fact in {"approved", "aliased", "refused", "signed"}:
                 marks.append(event)
-    return _Told([*shown], many - len(shown), marks)
+    return _Collected([*shown], many - len(shown), marks)
 
 
 def _statuses(session: Session, record: Record, marks: Iterable[Event], approvals: Judge) -> facts.Statuses:
@@ -211,16 +213,18 @@ def _statuses(session: Session, record: Record, marks: Iterable[Event], approval
     return found
 
 
-def _story(record: Record, folders: Mapping[str, str], told: _Told, statuses: facts.Statuses, *, head: str, time: str) -> Story:
+def _story(
+    record: Record, folders: Mapping[str, str], collected: _Collected, statuses: facts.Statuses, *, head: str, time: str
+) -> Story:
     refs = {digest: item.ref for digest, item in record.items.items()}
     main = record.items.get(record.start)
     return Story(
-        facts=told.shown,
-        left_out=told.left_out,
-        approvals=facts.approvals(told.marks, refs, statuses),
-        verdicts=facts.verdicts(told.marks),
-        moves=facts.moves(told.marks, () if main is None else {one.name for one in main.namings}),
-        signatures=facts.signatures(told.marks, refs, folders),
+        facts=collected.shown,
+        left_out=collected.left_out,
+        approvals=facts.approvals(collected.marks, refs, statuses),
+        verdicts=facts.verdicts(collected.marks),
+        moves=facts.moves(collected.marks, () if main is None else {one.name for one in main.namings}),
+        signatures=facts.signatures(collected.marks, refs, folders),
         head=head,
         time=time,
     )

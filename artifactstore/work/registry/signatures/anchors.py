@@ -13,9 +13,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.runtime.atomic_files import durable, name_new, refuse_existing, staged
 from artifactstore.signing.envelope import ANCHOR, MEANINGS
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.commit import commit
-from artifactstore.work.session.core import Core
-from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import target_of
 
@@ -92,10 +90,6 @@ def anchor(
     fact: Fact = {"fact": "anchored", "seq": seq, "entry": entry}
     fact |= {key: value for key, value in (("meaning", meaning), ("signature", signature)) if value is not None}
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, "")
-
     with ExitStack() as stack:
         # Written before it is recorded: a full disk, or another store that refuses it, leaves nothing behind here.
         part = None if target is None else stack.enter_context(staged(target))
@@ -104,7 +98,7 @@ def anchor(
                 file.write((json.dumps(made.to_json(), indent=1, sort_keys=True) + "\n").encode())
         if put is not None:
             put(made.to_json(), f"anchors/{made.store}")
-        commit(session, Step(prepare), reason=reason)
+        commit(session, one_fact(session, fact), reason=reason)
         if part is not None and target is not None:
             name_new(part, target)
     return made

@@ -14,12 +14,10 @@ from artifactstore.model.encoding import parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias
 from artifactstore.signing.envelope import MEANINGS
-from artifactstore.work.registry.keys import load_keys, signed
-from artifactstore.work.registry.rule_files import required_reason
+from artifactstore.work.registry.arguments import check_whole, required_reason
+from artifactstore.work.registry.signatures.keys import load_keys, signed
 from artifactstore.work.session.as_of import one_state
-from artifactstore.work.session.commit import commit
-from artifactstore.work.session.core import Core
-from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.session import Session
 
 __all__ = ["Approval", "approvals", "judge"]
@@ -85,9 +83,7 @@ def judge(
     if session.batch() is not None:
         raise InvalidInputError("approvals cannot be given inside a batch: what they are for is not committed yet")
     session.core()
-    found = session.resolve(ref, tainted=True)
-    if found.path is not None:
-        raise InvalidInputError(f"{ref!r}: expected a whole artifact, not a path in it")
+    found = check_whole(session.resolve(ref, tainted=True), ref)
     fact: Fact = {"fact": "approved", "digest": found.digest, "verdict": "approved" if approved else "rejected"}
     fact |= {} if meaning == "approval" else {"meaning": meaning}
     own = {"name": found.name if found.version is None else f"{found.name}:v{found.version}", "role": role, "alias": alias}
@@ -96,11 +92,7 @@ def judge(
         about = {"ref": fact.get("name", found.digest), "meaning": meaning, "role": role, "alias": alias}
         fact["signature"] = signed(session, {"digest": found.digest, "verdict": fact["verdict"], **about}, signer)
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, found.digest)
-
-    commit(session, Step(prepare), reason=text)
+    commit(session, one_fact(session, fact, found.digest), reason=text)
     with session.state(fresh=False) as state:
         index = len(state.approvals[found.digest]) - 1
         return _approval(state, found, index, None)

@@ -16,10 +16,9 @@ from artifactstore.runtime.atomic_files import durable, name_new, refuse_existin
 from artifactstore.signing.oms import is_ignored, oms_bundle
 from artifactstore.signing.registered import signer_of
 from artifactstore.work.get.taint_check import check_taint
-from artifactstore.work.registry.sha256 import sha256_of
-from artifactstore.work.session.commit import commit
-from artifactstore.work.session.core import Core
-from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.registry.arguments import check_whole, required_reason
+from artifactstore.work.registry.signatures.sha256 import sha256_of
+from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import target_of
 
@@ -81,24 +80,19 @@ def sign(
         UnsupportedError: the extra `sign` is not installed.
     """
     session.check_writable()
-    if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInputError(f"reason={reason!r}: must state why it is signed")
+    required_reason(reason, "it is signed")
     target = None if to is None else target_of(session.url, to, what="to", kind="a signature")
     if target is not None:
         refuse_existing(target)
     made, fact = signature_of(session, ref, signer)
 
-    def prepare(_core: Core) -> Prepared:
-        with session.state() as state:
-            return Prepared([fact], state.head, made.digest)
-
     with ExitStack() as stack:
         part = None if target is None else _written(stack, target, made.bundle)
         batch = session.batch()
         if batch is not None:
-            batch.add(Step(prepare, reason=reason))
+            batch.add(one_fact(session, fact, made.digest, reason=reason))
         else:
-            commit(session, Step(prepare), reason=reason)
+            commit(session, one_fact(session, fact, made.digest), reason=reason)
         if part is not None and target is not None:
             name_new(part, target)
     return made
@@ -120,9 +114,7 @@ def signature_of(session: Session, ref: str | Referable, signer: Any) -> tuple[S
     """
     chosen, text = signer_of(signer), as_reference(ref)
     session.core()
-    found = session.resolve(text)
-    if found.path is not None:
-        raise InvalidInputError(f"{text!r}: expected a whole artifact, not a path in it")
+    found = check_whole(session.resolve(text), text)
     with session.state(fresh=False) as state:
         tainted = found.digest in state.tainted
         store = session.core().config.store

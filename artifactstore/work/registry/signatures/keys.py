@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.gates.conditions import Answer
 from artifactstore.model.encoding import format_time
-from artifactstore.work.registry.sha256 import sha256_of
+from artifactstore.work.registry.signatures.sha256 import sha256_of
 from artifactstore.work.session.session import Session
 
 __all__ = ["bundle_of", "load_keys", "signatures_count", "signed"]

@@ -1,0 +1,1 @@
+"""What is signed, and whose signatures count: approvals, model signatures, anchors."""
