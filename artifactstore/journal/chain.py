@@ -1,7 +1,9 @@
 """Encoding of entries: their keys, their bytes, and the chain of digests that links them. Pure values."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import CorruptionError
@@ -13,10 +15,62 @@ from artifactstore.model.format import FIRST
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["FOLDER", "MAX_ENTRY", "encode_entry", "entry_key", "facts_key", "folder_of", "join", "key_number", "previous_of"]
+__all__ = [
+    "FOLDER",
+    "INBOX",
+    "INBOX_FOLDER",
+    "MAX_ENTRY",
+    "InboxName",
+    "encode_entry",
+    "entry_key",
+    "facts_key",
+    "folder_of",
+    "inbox_folder",
+    "inbox_key",
+    "inbox_name",
+    "join",
+    "key_number",
+    "previous_of",
+]
 
 FOLDER: Final = 1000  # entries per folder, so that one listing request shows a whole folder
 MAX_ENTRY: Final = 4 * 2**20  # bytes of one entry
+INBOX: Final = "journal/inbox/"
+INBOX_FOLDER: Final = 32  # births per folder of the inbox: under contention an entry has dozens of transactions (decision 0066)
+_INBOX_NAME: Final = re.compile(r"journal/inbox/(0|[1-9]\d{0,11})/([0-9a-f]{32})-(0|[1-9]\d{0,11})\.(json|yield)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class InboxName:
+    """What the key of an object in the inbox says.
+
+    Attributes:
+        folder: number of its folder: the birth of its transaction, divided.
+        txn: the transaction.
+        base: the head at which its references were last checked.
+        yields: whether it only asks other writers to wait.
+    """
+
+    folder: int
+    txn: str
+    base: int
+    yields: bool
+
+
+def inbox_folder(birth: int) -> str:
+    """Return the prefix in the inbox of transactions that were made at the head `birth`, and about then."""
+    return f"{INBOX}{birth // INBOX_FOLDER}/"
+
+
+def inbox_key(txn: str, birth: int, base: int, *, yields: bool = False) -> str:
+    """Return the key of a transaction that waits in the inbox; with `yields`, of a request to let it through."""
+    return f"{inbox_folder(birth)}{txn}-{base}.{'yield' if yields else 'json'}"
+
+
+def inbox_name(key: str) -> InboxName | None:
+    """Parse a key of the inbox; None for anything else that is there."""
+    found = _INBOX_NAME.fullmatch(key)
+    return None if found is None else InboxName(int(found[1]), found[2], int(found[3]), found[4] == "yield")
 
 
 def entry_key(seq: int) -> str:

@@ -1,9 +1,22 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from artifactstore.errors import CorruptionError, FormatError
-from artifactstore.journal.chain import encode_entry, entry_key, folder_of, join, key_number, previous_of
+from artifactstore.journal.chain import (
+    InboxName,
+    encode_entry,
+    entry_key,
+    folder_of,
+    inbox_folder,
+    inbox_key,
+    inbox_name,
+    join,
+    key_number,
+    previous_of,
+)
 from artifactstore.model.digest import Digest
 
 from .making import CONFIG, TIME, txn
@@ -75,3 +88,22 @@ def test_a_truncated_entry_names_its_key(data: st.DataObject) -> None:
     with pytest.raises(CorruptionError, match=r"journal/000000000/000000000001\.json") as caught:
         join(raw[: data.draw(st.integers(0, len(raw) - 1))], 1, FIRST)
     assert caught.value.location == entry_key(1)
+
+
+def test_keys_of_the_inbox_round_trip_and_nothing_else_is_one() -> None:
+    for birth, base, yields in itertools.product((0, 31, 32, 4096, 10**9), (0, 7, 10**11), (False, True)):
+        key = inbox_key("a" * 32, birth, base, yields=yields)
+        assert inbox_name(key) == InboxName(birth // 32, "a" * 32, base, yields)
+        assert key.startswith(inbox_folder(birth))
+        assert key_number(key) is None
+    good = inbox_key("a" * 32, 5, 6)
+    for bad in (
+        "",
+        good.upper(),
+        good + "x",
+        good[:-5],
+        good.replace("/0/", "/00/"),
+        good.replace("-6", "-06"),
+        good.replace("a-", "-"),
+    ):
+        assert inbox_name(bad) is None, bad
