@@ -190,6 +190,7 @@ _WORDS: Final[Mapping[str, Callable[[Fact, int | None, Naming], Iterator[str]]]]
     "gated": _gated,
     "retained": _retained,
     "anchored": _anchored,
+    "damaged": lambda fact, _version, naming: iter([f"mark {_short(_target(fact, None, naming))} as damaged"]),
     "held": _held,
     "released": lambda fact, _version, _naming: iter([f"release hold {fact['hold'][:_ID]}"]),
     "removed": _verb("remove"),

@@ -293,7 +293,8 @@ class Appender:
         move was planned on exactly one state, so its base stays, and a lost race makes it void.
         """
         planned = any(fact["fact"] in _ALONE for fact in ticket.facts)
-        return {**ticket.record, "facts": ticket.facts, "base": ticket.record["base"] if planned else head}
+        checked = ticket.record["base"]
+        return {**ticket.record, "facts": ticket.facts, "base": checked if planned else head, "checked": checked}
 
     def _written(self, ticket: _Ticket) -> Mapping[str, Any]:
         if ticket.spilled is not None:

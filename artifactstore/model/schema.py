@@ -179,6 +179,7 @@ KINDS: Final[Mapping[str, core.CoreSchema]] = {
     "signed": _fact(digest=_DIGEST, type=_TEXT, bundle=_ANY, key=_TEXT),
     "refused": _fact(action=_TEXT, reasons=_list(_TEXT), digest=_Maybe(_DIGEST)),
     "anchored": _fact(seq=_SEQ, entry=_DIGEST),
+    "damaged": _fact(digest=_DIGEST, manifest=_ID),
     "snapshot": _fact(seq=_SEQ, digest=_DIGEST, layout=_COUNT, size=_COUNT),
 }
 _TXN: Final = _record(

@@ -119,6 +119,7 @@ LOSS = of_run("measured", metrics={"loss": 0.5})
         (({"fact": "refused", "action": "release", "reasons": ["it lasts"]},), "refuse release: it lasts"),
         (({"fact": "signed", "digest": D1, "type": "oms", "key": "sha256:0123456789abcdef", "bundle": {}},), "sign churn/model:v7 (oms, key sha256:01234567)"),
         (({"fact": "anchored", "seq": 12, "entry": D2},), "anchor entry 12"),
+        (({"fact": "damaged", "digest": D1, "manifest": "a" * 32},), "mark churn/model:v7 as damaged"),
         (({"fact": "anchored", "seq": 12, "entry": D2, "signature": {}},), "anchor entry 12 (signed by something else)"),
         (({"fact": "held", "hold": "a" * 32, "digest": D1, "until": "2027-12-31T00:00:00.000000Z"},), "hold churn/model:v7 until 2027-12-31"),
         (

@@ -46,6 +46,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "signed": {"digest": DIGEST, "type": "oms", "bundle": {"mediaType": "x"}, "key": "sha256:ab"},
     "refused": {"action": "promote", "reasons": ["auc is 0.8, asked is >= 0.9"], "digest": DIGEST},
     "anchored": {"seq": 3, "entry": DIGEST},
+    "damaged": {"digest": DIGEST, "manifest": ID},
     "snapshot": {"seq": 1, "digest": DIGEST, "layout": 7, "size": 100},
     "received": {
         "store": ID,

@@ -9,7 +9,7 @@ undone.
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.fold.judge import Void, judge
+from artifactstore.catalog.fold.judge import Void, judge, relies_on_lost
 from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
 from artifactstore.catalog.fold.tables import Tables
 from artifactstore.catalog.fold.times import reset_by
@@ -89,6 +89,8 @@ class State(Tables):
         with self._recording(), self._trial():
             for txn in txns:
                 void = judge(self, txn, seq, alone=len(txns) == 1, time=time)
+                if void is None and self.damaged:
+                    void = relies_on_lost(self, txn)
                 outcome.append(void)
                 if void is None:
                     self._fold(txn, seq, time)
@@ -105,6 +107,11 @@ class State(Tables):
     def alive(self, digest: str) -> bool:
         """Return whether an uncondemned manifest holds bytes of this digest."""
         return bool(self.holders.get(digest))
+
+    def intact(self, digest: str) -> bool:
+        """Return whether a manifest holds this digest of which no fact says that bytes are lost: such content need not be stored again."""
+        holders = self.holders.get(digest, ())
+        return bool(holders) if not self.damaged else any(one not in self.damaged for one in holders)
 
     def current_manifest(self, digest: str) -> str | None:
         """Return the id of the manifest that currently holds a digest, or None."""
@@ -152,6 +159,7 @@ class State(Tables):
             self._set(self.condemned_manifests, manifest, stamp["seq"])
             known = self.manifests.get(manifest)
             if known is not None:
+                self._drop(self.damaged, manifest)
                 digest = known[0]
                 self._set(self.holders, digest, [m for m in self.holders.get(digest, ()) if m != manifest])
                 if not self.holders[digest]:
@@ -339,6 +347,10 @@ class State(Tables):
         self._set(
             self.snapshots, fact["digest"], fact["seq"]
         )  # a reader that starts after that entry does not see an earlier fact
+
+    def _fold_damaged(self, fact: Fact, stamp: Fact) -> None:
+        if fact["manifest"] in self.holders.get(fact["digest"], ()):
+            self._set(self.damaged, fact["manifest"], stamp["seq"])
 
     def _fold_received(self, fact: Fact, stamp: Fact) -> None:
         """Apply another store's facts, with their actor and time; local facts take precedence."""

@@ -51,6 +51,7 @@ _TABLES: Final = (
     "gates",
     "retention",
     "name_metadata",
+    "damaged",
 )
 _STORED_AS: Final = {  # table → its name in caches and snapshots, where that differs
     "header": "marks",
@@ -98,9 +99,10 @@ class Tables:
         gates: alias → pattern of names → versions of its gate, each {rules or None, signature?, seq, time, actor, txn, reason?}.
         retention: pattern of names → versions of its rule, likewise.
         name_metadata: name → what describes it, each time: {metadata, seq, time, actor, txn, reason?}.
+        damaged: manifest id → the entry that found bytes of it lost; of uncondemned ones.
     """
 
-    LAYOUT: ClassVar[int] = 10  # version of this layout in caches and snapshots; those with another one are ignored
+    LAYOUT: ClassVar[int] = 11  # version of this layout in caches and snapshots; those with another one are ignored
 
     def __init__(self, store: str = "") -> None:
         self.header: dict[str, Any] = {
@@ -141,6 +143,7 @@ class Tables:
         self.gates: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self.retention: dict[str, list[dict[str, Any]]] = {}
         self.name_metadata: dict[str, list[dict[str, Any]]] = {}
+        self.damaged: dict[str, int] = {}
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
         self._base: SqliteTables | None = None

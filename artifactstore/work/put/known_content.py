@@ -29,7 +29,7 @@ def candidates(state: State, name: str | None) -> list[str]:
     rows = state.names.get(name, ()) if name is not None else ()
     found: list[str] = []
     for row in reversed(rows):
-        if state.alive(row["digest"]) and row["digest"] not in found:
+        if state.intact(row["digest"]) and row["digest"] not in found:
             found.append(row["digest"])
             if len(found) == _CANDIDATES:
                 break
@@ -58,7 +58,7 @@ def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without
         if digest in without:
             return None
         try:
-            return session.with_manifest(digest, lambda manifest: manifest, noted=True)
+            return session.with_manifest(digest, lambda manifest: manifest, relied_on=True)
         except (NotFoundError, CorruptionError, FormatError):
             return None  # an unreadable manifest shares no chunks, and must not block new content
 

@@ -181,7 +181,7 @@ class Capture:
             try:
                 with self._session.state(fresh=False) as state:
                     prepared = Prepared([], state.head, known.get(store, ""))
-                    there = state.alive(prepared.digest)
+                    there = state.intact(prepared.digest)
                 if not there:
                     prepared = _put.prepare(self._session, core, find(), request)
                     known[store] = prepared.digest

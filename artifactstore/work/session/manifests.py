@@ -53,7 +53,9 @@ class ManifestReader:
             self._ahead.manifest = (holder, pool.submit(_reading(core, digest), manifest_key(holder)))
             pool.shutdown(wait=False)
 
-    def use(self, core: Core, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
+    def use(
+        self, core: Core, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, relied_on: bool = False
+    ) -> T:
         """Call `use` with a manifest of an artifact; repeat if that was moved meanwhile.
 
         The current holder comes first. If it is missing or damaged, or its files do not match the digest, the previous holder is
@@ -64,7 +66,8 @@ class ManifestReader:
             digest: of the artifact.
             use: the function to call.
             part: the row of the file, if only parts of it are read: then its chunk digests are compared with other manifests.
-            noted: mark the manifest as proven if this machine has recorded it as checked.
+            relied_on: for a writer that shares its chunks: manifests found damaged are left out, and one is marked as proven if this
+                machine has recorded it as checked.
 
         Raises:
             NotFoundError: the artifact was removed.
@@ -74,7 +77,7 @@ class ManifestReader:
         while True:
             with core.journal.lock:
                 state: State = core.journal.fold
-                holders = list(state.holders.get(digest, ()))
+                holders = [one for one in state.holders.get(digest, ()) if not relied_on or one not in state.damaged]
                 known = {one: state.manifests[one][1] for one in holders}
                 gone = None if holders else _condemned_in(state, digest)
             if not holders:
@@ -89,7 +92,7 @@ class ManifestReader:
                 manifest = self._load(core, holder, digest, known[holder])
                 if part is not None and not manifest.is_proven(part):
                     self._check_part(core, holder, manifest, part)
-                if noted and not manifest.all_proven:
+                if relied_on and not manifest.all_proven:
                     manifest.all_proven = core.checked.has(holder, known[holder], digest)
                 made = use(manifest)
             except MissingPackError as error:
@@ -166,7 +169,9 @@ class ManifestReader:
         """
         with core.journal.lock:
             state: State = core.journal.fold
-            holders = [(one, *state.manifests[one][1:]) for one in reversed(state.holders.get(digest, ()))]
+            holders = [
+                (one, *state.manifests[one][1:]) for one in reversed(state.holders.get(digest, ())) if one not in state.damaged
+            ]
         for holder, expected, packs in holders:
             if not read and core.checked.has(holder, expected, digest):
                 return True

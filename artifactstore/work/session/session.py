@@ -358,10 +358,10 @@ class Session:
 
     # -- manifests
 
-    def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, noted: bool = False) -> T:
+    def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, relied_on: bool = False) -> T:
         """Call `use` with the manifest of an artifact, again if clean-up or repacking moved it meanwhile (docs/reference/protocol.md, rule 8).
 
-        For `part` and `noted` see `ManifestReader.use`.
+        For `part` and `relied_on` see `ManifestReader.use`.
 
         Raises:
             NotFoundError: the artifact was removed.
@@ -370,7 +370,7 @@ class Session:
         batch = self.batch()
         if batch is not None and (staged := batch.staged.get(digest)) is not None:
             return use(staged.manifest)
-        return self._holding.use(self.core(), digest, use, part=part, noted=noted)
+        return self._holding.use(self.core(), digest, use, part=part, relied_on=relied_on)
 
     def manifests(self, digest: str) -> list[Manifest]:
         """Return all manifests of an artifact that can be read; see `ManifestReader.each`."""

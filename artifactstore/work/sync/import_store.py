@@ -149,7 +149,7 @@ class _Run:
                 there, here, source=self._id(source), target=self._id(target), import_filter=import_filter
             )
             self._sizes = {one: int(there.stored.get(one, {}).get("size", 0)) for one in self._receiver.wanted}
-            total = sum(size for one, size in self._sizes.items() if not here.alive(one))
+            total = sum(size for one, size in self._sizes.items() if not here.intact(one))
         self._total, self._progress = total, source.watch("import", total)
         self._lock = Lock()
         self._shunned: set[str] = set()  # artifacts of the target whose manifests are false
@@ -190,7 +190,7 @@ class _Run:
 
     def _count(self, batch: _Batch) -> None:
         with self._target.state(fresh=False) as state:
-            todo = {digest: name for digest, name in batch.content.items() if not state.alive(digest)}
+            todo = {digest: name for digest, name in batch.content.items() if not state.intact(digest)}
         known = self._known(todo)
         for digest in todo:
             manifest = self._read(digest, lambda manifest: manifest)
@@ -209,7 +209,7 @@ class _Run:
             tries -= 1
             with self._target.state() as state:
                 alive_at = state.head
-                maybe = {digest for digest in batch.content if state.alive(digest)}
+                maybe = {digest for digest in batch.content if state.intact(digest)}
             here = {digest for digest in maybe if self._target.holds(digest)}
             todo = {digest: name for digest, name in batch.content.items() if digest not in here}
             uploads = Uploads(self._target)
