@@ -18,6 +18,7 @@ The built-in that a caller would guess is also a base class. Messages state what
 and what to do next; causes are chained; credentials never appear.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from artifactstore.printable import visible
@@ -68,9 +69,14 @@ class NotFoundError(ArtifactStoreError, KeyError):
 
 
 class ConflictError(ArtifactStoreError):
-    """Another writer was first; read again and retry."""
+    """Another writer was first; read again and retry.
+
+    Attributes:
+        fact: of the journal that met the conflict, if one did; else None.
+    """
 
     kind = "conflict"
+    fact: Mapping[str, Any] | None = None
 
 
 class CondemnedBeforeCommitError(ConflictError):
@@ -154,9 +160,11 @@ class RefusedError(ArtifactStoreError, PermissionError):
         reasons: each rule that refused, in words.
         verdict: of a gate that refused, the `Verdict`; else None.
         rule: of the journal that refused, such as `gate` or `held`; else None.
+        fact: what that rule refused; else None.
     """
 
     kind = "refused"
+    fact: Mapping[str, Any] | None = None
 
     def __init__(self, message: str, *, reasons: tuple[str, ...] = (), verdict: Any = None, rule: str | None = None) -> None:
         super().__init__(message)

@@ -53,10 +53,17 @@ def rules_of(state: Any, name: str) -> Iterator[Mapping[str, Any]]:
             yield rows[-1]["rules"]
 
 
+def least_days(state: Any, name: str) -> int:
+    """Return the days that each version of a name must be kept; 0 if no rule says so."""
+    return max((int(rules.get("at_least_days", 0)) for rules in rules_of(state, name)), default=0)
+
+
+def is_younger(put: str, days: int, time: str) -> bool:
+    """Return whether fewer than so many days have passed from the time of one entry to that of another."""
+    return (parse_time(time) - parse_time(put)).total_seconds() < days * _DAY
+
+
 def too_young(state: Any, name: str, number: int, time: str) -> int | None:
     """Return the days that a version must be kept, if fewer have passed between its entry and one at `time`; else None."""
-    least = max((int(rules.get("at_least_days", 0)) for rules in rules_of(state, name)), default=0)
-    if not least:
-        return None
-    put = state.names[name][number - 1]["time"]
-    return least if (parse_time(time) - parse_time(put)).total_seconds() < least * _DAY else None
+    least = least_days(state, name)
+    return least if least and is_younger(state.names[name][number - 1]["time"], least, time) else None

@@ -20,17 +20,19 @@ class Standing:
 
     Attributes:
         approvals: approvals and rejections, with what they are worth on facts: a signature is only *claimed* without keys.
+        signatures: of the model, each only *claimed* without keys.
         gates: gated aliases of its name, with what is recorded of their last move to it.
         holds: which holds keep it.
     """
 
     approvals: tuple[str, ...] = ()
+    signatures: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     holds: tuple[str, ...] = ()
 
     def lines(self) -> dict[str, tuple[str, ...]]:
         """Return it for people: name → lines."""
-        return {"approvals": self.approvals, "gates": self.gates, "held": self.holds}
+        return {"approvals": self.approvals, "signatures": self.signatures, "gates": self.gates, "held": self.holds}
 
 
 def standing(state: State, digest: str, name: str | None, number: int | None) -> Standing:
@@ -43,7 +45,8 @@ def standing(state: State, digest: str, name: str | None, number: int | None) ->
         number: its number, or None.
     """
     gates = () if name is None or number is None or not state.gates else tuple(_gates(state, name, number))
-    return Standing(tuple(_approvals(state, digest, name, number)), gates, tuple(why_held(state, digest)))
+    judged = tuple(_approvals(state, digest, name, number))
+    return Standing(judged, tuple(_signatures(state, digest)), gates, tuple(why_held(state, digest)))
 
 
 def printed_name(row: Mapping[str, Any]) -> str:
@@ -59,12 +62,22 @@ def _approvals(state: State, digest: str, name: str | None, number: int | None) 
             row["verdict"],
             printed_name(row),
             status_of(state, name, number, digest, index),
-            row["time"][:19].replace("T", " "),
+            _time(row),
             row.get("meaning", "approval"),
             role=row.get("role"),
             actor=row["actor"],
             reason=row.get("reason"),
         )
+
+
+def _signatures(state: State, digest: str) -> Iterator[str]:
+    for row in state.signed.get(digest, ()):
+        reason = f": {row['reason']}" if row.get("reason") else ""
+        yield f"model signature ({row['type']}), claimed, by {row['actor']} on {_time(row)} with key {row['key'][:23]}{reason}"
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    return str(row["time"])[:19].replace("T", " ")
 
 
 def _gates(state: State, name: str, number: int) -> Iterator[str]:

@@ -27,6 +27,7 @@ from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
 from artifactstore.work.put.known_content import store_manifest
 from artifactstore.work.sync import import_store
+from tests.work.falsified import append
 
 from .facts import clean_up, live, removed, run, state_of, tell
 from .killed import sync_killed
@@ -423,6 +424,42 @@ def test_a_removal_elsewhere_does_not_touch_what_was_put_here(source, target):
     mine = reopened(target)
     assert mine.get("n:v1") == mine.get("own") == b"shared"
     assert mine.get("n:v2") == b"next"
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_removal_of_what_retention_keeps_here_stops_its_name_until_its_time(source, target, at_once):
+    target.registry.retention({"names": "n*", "at_least_days": 30}, reason="procedure 9")
+    digest = source.put(b"one", "n").digest
+    if not at_once:
+        source.maintenance.sync(target.url)
+    source.put(b"one", "again")  # so that its content comes, although its version is removed
+    tell(source, removed("n", 1))
+    source.put(b"two", "n")
+    source.put(b"free", "m")
+    done = source.maintenance.sync(target.url)
+    assert [one.what for one in done.left_out] == ["n"]
+    assert "must be kept for 30 days here" in done.left_out[0].why
+    mine = reopened(target)
+    assert mine.get("n:v1") == b"one"
+    assert mine.get("m") == b"free"
+    assert mine.verify(level="full").ok
+    mine.registry.retention({"names": "n*", "at_least_days": 0}, reason="procedure 10")
+    assert not source.maintenance.sync(target.url).left_out
+    again = reopened(target)
+    assert not [one for one in again.versions("n") if one.digest == digest and not one.removed]
+    assert history(source, "n") == history(again, "n")
+
+
+def test_another_stores_removal_has_no_effect_before_retention_allows_it(source, target):
+    digest = source.put(b"one", "n").digest
+    source.maintenance.sync(target.url)
+    mine = reopened(target)
+    mine.registry.retention({"names": "n", "at_least_days": 30}, reason="procedure 9")
+    forged = {"fact": "received", "store": source._session.core().config.store, "seq": 99, "entry": digest, "time": "2026-01-01T00:00:00.000000Z"}
+    forged |= {"txn": "a" * 32, "actor": "eve", "identity": "claimed", "host": "h", "tool": "t"}
+    with pytest.raises(RuntimeError, match="retained"):
+        append(mine, [{**forged, "facts": [{"fact": "removed", "name": "n", "version": 1, "digest": digest}]}])
+    assert reopened(target).get("n") == b"one"
 
 
 def test_a_removal_of_what_is_held_here_stops_its_name_until_the_hold_ends(source, target):

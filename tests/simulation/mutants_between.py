@@ -87,8 +87,8 @@ def _only_what_stands(entries: Any, state: Any) -> Any:
 
 
 def _judge_received_without(*why: str) -> Any:
-    def judge(state: Any, fact: Fact, own: Any, new: Any, freed: Any) -> Any:
-        void = REAL_JUDGE_RECEIVED(state, fact, own, new, freed)
+    def judge(state: Any, fact: Fact, own: Any, new: Any, freed: Any, *, time: str) -> Any:
+        void = REAL_JUDGE_RECEIVED(state, fact, own, new, freed, time=time)
         return None if void is not None and void.code in why else void
 
     return judge

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from artifactstore.catalog.fold.received import LAYOUT, subject
+from artifactstore.catalog.fold.received import LAYOUT, is_own, subject
 from artifactstore.catalog.gates.conditions import Case
 from artifactstore.catalog.gates.recorded import why_refused
 from artifactstore.catalog.gates.rules import is_gate
@@ -128,7 +128,7 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool, time: str) -> Void
     for fact in facts:
         kind = fact["fact"]
         if kind == "received":
-            void = _judge_received(state, fact, own, new, freed)
+            void = _judge_received(state, fact, own, new, freed, time=time)
         elif kind in _LATER:
             void = _judge_later(state, fact, freed, time)
         else:
@@ -176,15 +176,19 @@ def _judge_gates(state: Facts, fact: Fact, time: str, reason: Any) -> Void | Non
     return None if why is None else Void("gate", why, fact)
 
 
-def _judge_retention(state: Facts, fact: Fact, time: str) -> Void | None:
-    """A version is not removed before its name's rules allow it."""
+def _judge_retention(state: Facts, fact: Fact, time: str, *, received: bool = False) -> Void | None:
+    """A version is not removed before its name's rules allow it, neither here nor because another store did."""
+    targets: list[tuple[str, int]]
     if "name" in fact:
         number = state.version_of(fact)
         targets = [] if number is None else [(fact["name"], number)]
     else:
-        targets = [(name, number) for name, number, _ in state.versions_by_digest.get(fact["digest"], ())]
+        found = () if received else state.versions_by_digest.get(fact["digest"], ())  # a received removal names each version
+        targets = [(name, number) for name, number, _ in found]
     for name, number in targets:
-        if "removed" not in state.names[name][number - 1] and (days := too_young(state, name, number, time)) is not None:
+        row = state.names[name][number - 1]
+        stays = "removed" in row or (received and is_own(row))  # nothing is removed
+        if not stays and (days := too_young(state, name, number, time)) is not None:
             return Void("retained", f"{name}:v{number} must be kept for {days} days", fact)
     return None
 
@@ -220,7 +224,9 @@ def _judge_fact(
     return None
 
 
-def _judge_received(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str, list[str]], freed: set[str]) -> Void | None:
+def _judge_received(
+    state: Facts, fact: Fact, own: Mapping[str, str], new: dict[str, list[str]], freed: set[str], *, time: str
+) -> Void | None:
     """Another store's facts count once, on exactly the history they were planned for, and only with their content."""
     known = state.received.get(fact["store"], {})
     for name, expected in fact.get("expect", {}).items():
@@ -244,8 +250,10 @@ def _judge_received(state: Facts, fact: Fact, own: Mapping[str, str], new: dict[
         elif kind == "released":
             freed.add(f"received/{inner['hold']}")
         elif kind == "removed":
-            # Only local holds are checked: a removal may name a version that is not here (yet).
+            # Only local holds and rules are checked: a removal may name a version that is not here (yet).
             void = _not_held(state, inner, new, freed)
+            if void is None and state.retention:
+                void = _judge_retention(state, inner, time, received=True)
             if void is not None and void.code == "missing" and inner.get("digest") in new.get(inner.get("name", ""), ()):
                 void = _not_held(state, {"digest": inner["digest"]}, new, freed)
             if void is not None and void.code != "missing":

@@ -17,11 +17,13 @@ class Counted:
     Attributes:
         actors: who gave them.
         entries: where they are recorded.
+        claimed: who gave those that are not signed.
         not_counted: why others do not count, in words.
     """
 
     actors: set[str] = field(default_factory=set)
     entries: set[int] = field(default_factory=set)
+    claimed: list[str] = field(default_factory=list)
     not_counted: list[str] = field(default_factory=list)
 
 
@@ -108,4 +110,6 @@ def counted(state: Any, rule: Mapping[str, Any], *, name: str, number: int, dige
         else:
             found.actors.add(actor.casefold())
             found.entries.add(int(row["seq"]))
+            if "signature" not in row:
+                found.claimed.append(actor)
     return found

@@ -278,7 +278,9 @@ class Judge:
         ).split()
         role = f" of role {rule['role']}" if "role" in rule else ""
         asked = f"{' '.join(what)}{role}: {len(found.actors)} of {count}"
-        text = asked + (f" ({'; '.join(found.not_counted)})" if found.not_counted and len(found.actors) < count else "")
+        notes = [f"claimed by {', '.join(found.claimed)}: not signed"] if found.claimed else []
+        notes += found.not_counted if len(found.actors) < count else ()
+        text = asked + (f" ({'; '.join(notes)})" if notes else "")
         answer = Answer(ok=len(found.actors) >= count, text=text, value=len(found.actors), limit=count)
         if not rule.get("signed") or not answer.ok:
             return answer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.received import LAYOUT, subject
 from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.retention import is_younger
 from artifactstore.maintenance.sync.import_selection import ImportFilter, ImportSelection
 from artifactstore.maintenance.sync.name_histories import Histories, VersionRow
 from artifactstore.model.digest import Digest
@@ -194,7 +195,7 @@ class ImportPlanner(ImportSelection):
         if self._stop_if_changed(mine, origin, converted):
             return
         expected, lacks = self._plan.counts(mine), digest not in self.wanted
-        if self._plan.add(mine, VersionRow(digest, own=False, removed=lacks, gone=lacks)) is None:
+        if self._plan.add(mine, VersionRow(digest, own=False, removed=lacks, gone=lacks, time=origin.envelope["time"])) is None:
             self._stop_name(
                 mine, f"v{number} of the source has the content of an earlier version that was removed there, but not here"
             )
@@ -279,6 +280,9 @@ class ImportPlanner(ImportSelection):
                     mine,
                     f"v{number} was removed in the source, but it, or an artifact made from it, is under a hold here ({holds[0]})",
                 )
+                continue
+            if not row.removed and (days := self._least_days.get(mine, 0)) and is_younger(row.time, days, self._now):
+                self._stop_name(mine, f"v{number} was removed in the source, but must be kept for {days} days here (retention)")
                 continue
             converted = {**fact, "name": mine, "version": number, "digest": row.digest}
             if self._stop_if_changed(mine, origin, converted):

@@ -6,6 +6,7 @@ facts take precedence over received ones: on a conflict the other's are left out
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,10 +14,12 @@ from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.catalog.lineage import node_of, reachable
+from artifactstore.catalog.retention import least_days
 from artifactstore.catalog.versions import resolve
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.maintenance.sync.name_histories import Histories, share_prefix
 from artifactstore.maintenance.sync.report import LeftOut
+from artifactstore.model.encoding import format_time
 from artifactstore.model.reference import Reference, check_alias, check_name, full_name
 
 __all__ = ["ImportFilter", "ImportSelection"]
@@ -119,6 +122,8 @@ class ImportSelection:
         self._required = self._find_required(there)
         self._choose(there, here)
         self._held = _held_digests(here)
+        self._now = max(str(here.header["time"]), format_time(datetime.now(UTC)))
+        self._least_days = {mine: least_days(here, mine) for mine in self.names.values()} if here.retention else {}
         self._choose_content(there)
         self.lacking = sorted(self._find_lacking(there, here))
 

@@ -23,12 +23,14 @@ class VersionRow:
         own: whether it was put in this store, not received.
         removed: whether it is removed.
         gone: whether it counts as removed only because its content was never imported.
+        time: of its entry, where it was put.
     """
 
     digest: str
     own: bool = True
     removed: bool = False
     gone: bool = False
+    time: str = ""
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Histories:
         """Extract the histories from a state; later changes of the state do not matter."""
         rows = {
             name: [
-                VersionRow(row["digest"], is_own(row), "removed" in row, bool(row.get("removed", {}).get("gone")))
+                VersionRow(row["digest"], is_own(row), "removed" in row, bool(row.get("removed", {}).get("gone")), row["time"])
                 for row in versions
             ]
             for name, versions in state.names.items()

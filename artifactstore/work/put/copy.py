@@ -12,6 +12,7 @@ from artifactstore.work.put.arguments import PutRequest, facts_of
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.refused import recorded_refusals
 from artifactstore.work.session.session import Session
 
 __all__ = ["COPIED_FROM", "copy"]
@@ -51,5 +52,6 @@ def copy(session: Session, source: Artifact | Version, request: PutRequest, kind
     if batch is not None:
         batch.add(Step(prepare, reason=reason))
         return Artifact(session, replace(record, name=name, version=None, metadata=metadata, aliases=()), new=outcome[-1])
-    commit(session, Step(prepare), reason=reason)
+    with recorded_refusals(session, reason=reason):
+        commit(session, Step(prepare), reason=reason)
     return of_committed(session, found.digest, name, new=outcome[-1])

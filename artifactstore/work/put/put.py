@@ -35,6 +35,7 @@ from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.origins import remember
 from artifactstore.work.session.prepared import Prepared, Staged, Step
+from artifactstore.work.session.refused import recorded_refusals
 from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import refuse_if_moved
 from artifactstore.work.tracking.current_run import current, is_in_run
@@ -105,7 +106,8 @@ def put_listed(session: Session, found: PutSource, request: PutRequest, reason: 
         prepared = [batch.add(one) for one in steps][-1]
         made = _uncommitted(session, prepared, request, found, new=outcome[-1])
     else:
-        prepared = commit(session, *steps, reason=reason)[-1]
+        with recorded_refusals(session, reason=reason):
+            prepared = commit(session, *steps, reason=reason)[-1]
         made = of_committed(session, prepared.digest, request.name, new=outcome[-1], uploaded=prepared.uploaded)
     for mark in found.kept.marks if found.kept is not None else ():
         session.core().checked.add("mark", mark, prepared.digest)

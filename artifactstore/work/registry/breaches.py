@@ -16,8 +16,8 @@ from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.journal.chain import entry_key
 from artifactstore.maintenance.verify.report import Finding
 from artifactstore.model.fields import sane
-from artifactstore.signing.envelope import payload_of, speaks_of
 from artifactstore.work.registry.judgement import answer_outside
+from artifactstore.work.registry.signatures.recorded import signature_findings
 from artifactstore.work.session.session import Session
 
 if TYPE_CHECKING:
@@ -51,31 +51,17 @@ class Breaches:
 
     def judge(self, state: State, txn: "Txn", seq: int, time: str) -> Iterator[Finding]:
         """Yield what a transaction breaks, and what its gates counted that only facts show."""
-        for raw in txn["facts"]:
-            fact, key = sane(raw), entry_key(seq)
-            if fact["fact"] == "approved":
-                yield from self._approval(fact, txn, seq, store=str(state.header["store"]))
-            elif fact["fact"] == "received":
-                for inner in fact["facts"]:
-                    if inner.get("fact") == "approved":
-                        yield from self._approval(sane(inner), txn, seq, store=fact["store"])
-            elif fact["fact"] == "aliased" and state.gates:
+        yield from signature_findings(txn, seq, time, store=str(state.header["store"]), keys=self._keys)
+        for fact in map(sane, txn["facts"]) if state.gates else ():
+            if fact["fact"] == "aliased":
                 for severity, what, rule in self._move(state, fact, txn, seq, time):
-                    yield Finding(severity, what, key, rule=rule)
+                    yield Finding(severity, what, entry_key(seq), rule=rule)
 
     def _read_journal(self) -> None:
         """Content is found by the store's own fold, which nothing has read yet in a new process."""
         if not self._ready:
             self._session.core().journal.catch_up()
             self._ready = True
-
-    def _approval(self, fact: Mapping[str, Any], txn: "Txn", seq: int, *, store: str) -> Iterator[Finding]:
-        if "signature" not in fact or speaks_of(payload_of(fact["signature"]), fact, store=store):
-            return
-        what = f"the signature of the approval of {fact['digest']} in entry {seq} by {txn['actor']} belongs to something else"
-        yield Finding(
-            "breach", f"{what}: it was transplanted, and counts nowhere", entry_key(seq), (fact["digest"],), "signature"
-        )
 
     def _move(self, state: State, fact: Mapping[str, Any], txn: "Txn", seq: int, time: str) -> Iterator[tuple[str, str, str]]:
         name, alias, number = fact["name"], fact["alias"], state.version_of(fact)

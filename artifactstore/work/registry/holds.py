@@ -15,10 +15,10 @@ from artifactstore.model.encoding import format_time, new_id, parse_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference
 from artifactstore.work.registry.arguments import check_whole, required_reason
-from artifactstore.work.registry.refused import record_refusal
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.prepared import Step
+from artifactstore.work.session.refused import record_refusal
 from artifactstore.work.session.session import Session
 
 __all__ = ["Hold", "Removed", "aliases_on", "freed_bytes", "hold", "holds", "release", "remove"]

@@ -11,13 +11,13 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference, check_alias, check_name
 from artifactstore.work.registry.arguments import ANY, check_expected, required_reason
 from artifactstore.work.registry.judgement import Judgement
-from artifactstore.work.registry.refused import record_refusal
 from artifactstore.work.registry.signatures.keys import load_keys
 from artifactstore.work.registry.verdict import Verdict
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.refused import record_refusal
 from artifactstore.work.session.session import Session
 
 __all__ = ["check", "move", "promote", "rollback", "version_meant"]

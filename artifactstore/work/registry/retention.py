@@ -17,11 +17,11 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference
 from artifactstore.work.registry.arguments import required_reason
 from artifactstore.work.registry.holds import freed_bytes
-from artifactstore.work.registry.refused import record_refusal
 from artifactstore.work.registry.rule_files import RuleTables, check_pattern, load_rules
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.refused import record_refusal
 from artifactstore.work.session.session import Session
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import Any
 from artifactstore.errors import InvalidInputError
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.prepared import Batch, current_batch
+from artifactstore.work.session.refused import recorded_refusals
 from artifactstore.work.session.session import Session
 
 __all__ = ["batch"]
@@ -31,4 +32,5 @@ def batch(session: Session, reason: Any = None) -> Iterator[Batch]:
         yield mine
     finally:
         current_batch.reset(token)
-    commit(session, *mine.steps, reason=reason, prepared=mine.prepared)
+    with recorded_refusals(session, reason=reason):
+        commit(session, *mine.steps, reason=reason, prepared=mine.prepared)

@@ -106,6 +106,10 @@ def _error_for(void: Void) -> Exception:
         return _GoneError(str(void))
     if void.code == "missing":
         return NotFoundError(f"{void.text}: nothing was changed")
+    error: RefusedError | ConflictError
     if void.code in {"held", "moved", "format", "gate", "retained"}:
-        return RefusedError(f"{void.text}: nothing was changed", reasons=tuple(void.text.split("; ")), rule=void.code)
-    return ConflictError(f"{void.text}: nothing was changed; read again and decide anew")
+        error = RefusedError(f"{void.text}: nothing was changed", reasons=tuple(void.text.split("; ")), rule=void.code)
+    else:
+        error = ConflictError(f"{void.text}: nothing was changed; read again and decide anew")
+    error.fact = void.fact
+    return error

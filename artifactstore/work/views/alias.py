@@ -4,16 +4,16 @@ from typing import Any
 
 from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.catalog.versions import Resolved, alias_of
-from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import check_alias, check_name
 from artifactstore.work.get.artifact import Artifact, of_resolved
 from artifactstore.work.registry.arguments import ANY, check_expected, required_reason
-from artifactstore.work.registry.refused import record_refusal
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.refused import recorded_refusals
 from artifactstore.work.session.session import Session
 
 __all__ = ["ANY", "move_alias", "remove_alias"]
@@ -42,7 +42,8 @@ def remove_alias(session: Session, name: str, alias: str, reason: Any, *, expect
     if batch is not None:
         batch.add(Step(prepare, reason=reason))
     else:
-        commit(session, Step(prepare), reason=reason)
+        with recorded_refusals(session, reason=reason):
+            commit(session, Step(prepare), reason=reason)
 
 
 @one_state()
@@ -88,12 +89,8 @@ def move_alias(session: Session, ref: str, alias: str, *, expect: Any = ANY, rea
     if batch is not None:
         batch.add(Step(prepare, reason=reason))
         return None
-    try:
+    with recorded_refusals(session, reason=reason):
         commit(session, Step(prepare), reason=reason)
-    except (RefusedError, ConflictError) as error:
-        about = {"name": name, "version": found.version, "alias": alias, "digest": found.digest}
-        record_refusal(session, "alias", error, about, reason=reason)
-        raise
     with session.state(fresh=False) as state:
         return of_resolved(session, state, Resolved(found.digest, name, found.version))
 

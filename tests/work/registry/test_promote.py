@@ -602,3 +602,39 @@ def test_a_change_of_gates_can_be_signed(churn: Store, tmp_path: Path) -> None:
     assert (payload["names"], payload["alias"], payload["rules"]["all"]) == ("churn/*", "production", rules["all"])
     with pytest.raises(InvalidInputError, match="for a change"):
         churn.registry.gates(signer=str(secret))
+
+
+DOORS: dict[str, Callable[[Store], Any]] = {
+    "put with the alias": lambda store: store.put({"w": 3}, "churn/model", aliases=["production"], reason="r"),
+    "copy with the alias": lambda store: store.put(
+        store.artifact("churn/model:v2"), "churn/model", aliases=["production"], reason="r"
+    ),
+    "alias in a batch": lambda store: _in_batch(store, lambda: store.alias("churn/model:v1", "production", reason="r")),
+    "put in a batch": lambda store: _in_batch(store, lambda: store.put({"w": 4}, "churn/model", aliases=["production"])),
+}
+
+
+def _in_batch(store: Store, call: Callable[[], Any]) -> None:
+    with store.batch(reason="r"):
+        store.put({"other": 1}, "churn/other")
+        call()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_gated_alias_that_part_of_a_transaction_wants_is_a_refused_fact(churn: Store, door: str) -> None:
+    gate(churn, {"metric": "auc", "is": ">= 0.99"})
+    with pytest.raises(RefusedError):
+        DOORS[door](churn)
+    (event,) = facts(churn, "refused")
+    assert event.fields["action"] == "alias"
+    assert (event.name, event.alias, event.reason) == ("churn/model", "production", "r")
+    assert "churn/other" not in churn
+    assert not churn.names("churn/model")[0].aliases
+
+
+def test_a_lost_race_of_an_alias_in_a_batch_is_recorded(churn: Store) -> None:
+    churn.alias("churn/model:v1", "latest-good")
+    with pytest.raises(ConflictError), churn.batch(reason="r"):
+        churn.alias("churn/model:v2", "latest-good", expect=2, reason="mine")
+    (event,) = facts(churn, "refused")
+    assert (event.fields["action"], event.alias, event.reason) == ("alias", "latest-good", "mine")

@@ -294,3 +294,62 @@ def test_a_transplanted_approval_is_a_breach_although_it_counts_nowhere(
         assert rule == "signature"
         assert f"of {digest} in entry" in what
         assert "by eve" in what
+
+
+KINDS = ("approved", "gated", "anchored", "signed")
+
+
+@pytest.fixture
+def all_signed(churn: Store, person: Person, tmp_path: Path) -> tuple[Store, dict[str, Any]]:
+    """One signature of each kind by one key, none of which a gate asks for."""
+    from artifactstore.signing import KeyFile
+    from tests.signing.private_keys import private, public_pem, write
+
+    signer = KeyFile(write(tmp_path / "ada.pem", "ECDSA P-256", 0), name="Ada")
+    ada = person("ada").registry
+    ada.approve("churn/model:v1", reason="r", role="qa", signer=signer)
+    ada.sign("churn/model:v1", reason="r", signer=signer)
+    ada.anchor(signer=signer, meaning="review", reason="r")
+    ada.gates({"names": "churn/*", "alias": "staging", "all": [{"run": "finished"}]}, reason="r", signer=signer)
+    return churn, {"ada": {"key": public_pem(private("ECDSA P-256", 0)), "roles": ["qa"]}}
+
+
+def test_every_kind_of_signature_is_judged_by_the_keys(all_signed: tuple[Store, dict[str, Any]]) -> None:
+    store, known = all_signed
+    from tests.signing.private_keys import private, public_pem
+
+    assert not [
+        one for severity in ("breach", "note") for one in found(store.verify(keys=known), severity) if one[0] == "signature"
+    ]
+    assert not [one for one in found(store.verify(), "note") if one[0] == "signature"], "without keys each is only claimed"
+    for change, text in (
+        ({"key": public_pem(private("ECDSA P-256", 7))}, "(unknown key): none of the given keys"),
+        ({"until": "2020-01-01"}, "(expired): the key of ada had expired"),
+    ):
+        report = store.verify(keys={"ada": {**known["ada"], **change}})
+        notes = [what for rule, what in found(report, "note") if rule == "signature"]
+        assert report.ok, "no gate asks for them"
+        assert len(notes) == len(KINDS)
+        assert all(text in what and " by ada " in what for what in notes)
+        assert [what for what in notes if "the model blake3:" in what]
+        assert [what for what in notes if "the gate churn/* staging" in what]
+        assert [what for what in notes if "the anchor of entry" in what]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transplanted_signature_of_any_kind_is_a_breach(
+    kind: str, all_signed: tuple[Store, dict[str, Any]], person: Person
+) -> None:
+    store, known = all_signed
+    original = store.log(fact=kind)[-1].fields
+    other = store.artifact("churn/model:v2").digest
+    changed: dict[str, Any] = {
+        "approved": {"digest": other},
+        "signed": {"digest": other},
+        "gated": {"alias": "production", "rules": {"all": [{"run": "finished"}]}},
+        "anchored": {"seq": original.get("seq", 2) - 1},
+    }[kind]
+    append(person("eve"), [{**original, **changed}])
+    ((rule, what),) = found(store.verify(keys=known), "breach")
+    assert rule == "signature"
+    assert "by eve belongs to something else" in what
