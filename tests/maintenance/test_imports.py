@@ -455,7 +455,13 @@ def test_another_stores_removal_has_no_effect_before_retention_allows_it(source,
     source.maintenance.sync(target.url)
     mine = reopened(target)
     mine.registry.retention({"names": "n", "at_least_days": 30}, reason="procedure 9")
-    forged = {"fact": "received", "store": source._session.core().config.store, "seq": 99, "entry": digest, "time": "2026-01-01T00:00:00.000000Z"}
+    forged = {
+        "fact": "received",
+        "store": source._session.core().config.store,
+        "seq": 99,
+        "entry": digest,
+        "time": "2026-01-01T00:00:00.000000Z",
+    }
     forged |= {"txn": "a" * 32, "actor": "eve", "identity": "claimed", "host": "h", "tool": "t"}
     with pytest.raises(RuntimeError, match="retained"):
         append(mine, [{**forged, "facts": [{"fact": "removed", "name": "n", "version": 1, "digest": digest}]}])

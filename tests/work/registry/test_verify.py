@@ -343,13 +343,13 @@ def test_a_transplanted_signature_of_any_kind_is_a_breach(
     store, known = all_signed
     original = store.log(fact=kind)[-1].fields
     other = store.artifact("churn/model:v2").digest
-    changed: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "approved": {"digest": other},
         "signed": {"digest": other},
         "gated": {"alias": "production", "rules": {"all": [{"run": "finished"}]}},
         "anchored": {"seq": original.get("seq", 2) - 1},
-    }[kind]
-    append(person("eve"), [{**original, **changed}])
+    }
+    append(person("eve"), [{**original, **changes[kind]}])
     ((rule, what),) = found(store.verify(keys=known), "breach")
     assert rule == "signature"
     assert "by eve belongs to something else" in what
