@@ -141,13 +141,13 @@ def test_a_writer_that_relied_on_what_was_found_lost_meanwhile_stores_again(stor
     mark(store, made.digest)
     other = str(Digest.of(b"other"))
     stored = {"fact": "stored", "digest": other, "manifest": "2" * 32, "manifest_digest": other, "size": 1, "files": 1}
-    facts = {
+    given: dict[str, list[dict[str, Any]]] = {
         "on a chunk": [{**stored, "packs": ["3" * 32, *packs]}],
         "on the content": [{"fact": "versioned", "name": "m", "digest": made.digest, "kind": "data"}],
         "on nothing": [{**stored, "packs": ["3" * 32]}],
-    }[relies]
+    }
     with store._session.state() as state:
-        found: Any = txn(state, *facts, base=head if since == "before" else state.head)
+        found: Any = txn(state, *given[relies], base=head if since == "before" else state.head)
         (void,) = state.predict([found], "")
         assert (void is not None) == (since == "before" and relies != "on nothing")
         assert void is None or void.code == "holder"
