@@ -1,4 +1,4 @@
-"""The backend contract: seven verbs over keys, with two variants of ranged reads. Nothing else of a backend is ever used.
+"""The backend contract: seven verbs over keys, two variants of ranged reads, and deletion in bulk. Nothing else of a backend is ever used.
 
 `artifactstore.testing.BackendContract` is this contract as a test suite; every backend and every wrapper passes it.
 """
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import ArtifactStoreError, InvalidInputError
 from artifactstore.runtime.threads import Pool
 
 __all__ = [
@@ -235,6 +235,31 @@ class Backend(ABC):
         Raises:
             BackendError: it may still be there.
         """
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, ArtifactStoreError]:
+        """Remove objects, in bulk where the service can, else several at a time; missing keys are no errors.
+
+        Returns:
+            The objects that may still be there, each with its error.
+
+        Raises:
+            InvalidInputError: one of them is not a key; nothing was deleted.
+        """
+        for key in keys:
+            check_key(key)
+
+        def remove(key: str) -> ArtifactStoreError | None:
+            try:
+                self.delete(key)
+            except ArtifactStoreError as error:
+                return error
+            return None
+
+        if len(keys) < 2 or self.concurrency < 2:
+            found = map(remove, keys)
+            return {key: error for key, error in zip(keys, found, strict=True) if error is not None}
+        with Pool(min(self.concurrency, len(keys)), "artifactstore-delete") as pool:
+            return {key: error for key, error in zip(keys, pool.map(remove, keys), strict=True) if error is not None}
 
     @abstractmethod
     def size(self, key: str) -> int:

@@ -11,6 +11,7 @@ from artifactstore.errors import BackendError, InvalidInputError
 __all__ = [
     "AmbiguousNotFoundError",
     "ExpiredError",
+    "KeptError",
     "NotAppliedError",
     "RangesFailedError",
     "Request",
@@ -76,6 +77,10 @@ class UnconfirmedWriteError(BackendError):
 
 class ExpiredError(BackendError):
     """The credentials were rejected or have expired: nothing was done, and new ones may help."""
+
+
+class KeptError(BackendError):
+    """The storage keeps an object until its retention ends or its legal hold is lifted: it cannot be deleted before."""
 
 
 class AmbiguousNotFoundError(BackendError):

@@ -11,7 +11,7 @@ from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import is_buffer, pieces
 from artifactstore.backend.errors import NotAppliedError
 from artifactstore.backend.wrappers.base import Wrapper
-from artifactstore.errors import BackendError, InvalidInputError
+from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
 
 __all__ = ["FAULTS", "CountingBackend", "FaultyBackend", "draw_script"]
 
@@ -110,6 +110,11 @@ class CountingBackend(Wrapper):
         """Delete, counted."""
         self._events.append(("delete", key))
         self.inner.delete(key)
+
+    def delete_many(self, keys: Sequence[str]) -> "dict[str, ArtifactStoreError]":
+        """Delete in bulk, counted as one call for each 1,000 keys."""
+        self._events += [("delete_many", key) for key in keys[::1000]]
+        return self.inner.delete_many(keys)
 
     def size(self, key: str) -> int:
         """Return a size, counted."""

@@ -291,6 +291,18 @@ class BackendContract:
             backend.read("a/b")
         assert [item.key for item in backend.list("")] == ["a/c"]
 
+    def test_many_are_deleted_and_missing_ones_are_no_error(self, backend: Backend) -> None:
+        keys = [f"a/{number:02d}" for number in range(12)]
+        for key in (*keys, "b"):
+            backend.write(key, b"1")
+        assert backend.delete_many([]) == {}
+        assert backend.delete_many(["b"]) == {}
+        assert backend.delete_many([*keys[2:], "x/y", "a"]) == {}
+        assert sorted(item.key for item in backend.list("")) == keys[:2]
+        with pytest.raises(InvalidInputError):
+            backend.delete_many([keys[0], "../b"])
+        assert len([*backend.list("")]) == 2
+
     @pytest.mark.parametrize("key", BAD_KEYS)
     def test_what_is_no_key_is_refused_by_every_verb(self, backend: Backend, key: str) -> None:
         for verb in (

@@ -10,6 +10,7 @@ from typing import Final
 from artifactstore.backend.base import Backend, Buffer, Stored
 from artifactstore.backend.buffers import gather, is_buffer, pieces
 from artifactstore.backend.wrappers.base import Wrapper
+from artifactstore.errors import ArtifactStoreError
 from artifactstore.runtime.threads import Pool
 
 __all__ = ["LatencyBackend"]
@@ -97,6 +98,12 @@ class LatencyBackend(Wrapper):
         """Delete, with latency."""
         self._wait()
         self.inner.delete(key)
+
+    def delete_many(self, keys: Sequence[str]) -> "dict[str, ArtifactStoreError]":
+        """Delete in bulk, with the latency of one request for each 1,000 keys."""
+        for _ in keys[::_PAGE]:
+            self._wait()
+        return self.inner.delete_many(keys)
 
     def size(self, key: str) -> int:
         """Return the size, with latency."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from artifactstore.backend.errors import NotAppliedError, Request, UnreachableError, not_found_message
+from artifactstore.backend.errors import KeptError, NotAppliedError, Request, UnreachableError, not_found_message
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, NotFoundError
 
 __all__ = ["code_of", "explain"]
@@ -113,6 +113,8 @@ def _of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
         return NotAppliedError(f"{request}: the body was damaged in transit ({code}); the service rejected it")
     if code in _FULL:
         return BackendError(f"{summary}; {_ADVICE.get(code, 'free some space or ask for more')}")
+    if code == "BlobImmutableDueToPolicy":
+        return KeptError(f"{summary}; {_ADVICE[code]}")
     if code in _BUSY or status >= 500 or status in {408, 429}:
         return BackendError(summary, transient=True)
     advice = _ADVICE.get(code) or _ADVICE.get(str(status))

@@ -7,6 +7,7 @@ from typing import Final
 from artifactstore.backend.errors import (
     AmbiguousNotFoundError,
     ExpiredError,
+    KeptError,
     NotAppliedError,
     Request,
     ThrottledError,
@@ -129,6 +130,8 @@ def _of_reply(refusal: Refusal, request: Request) -> ArtifactStoreError:
             f"check the credentials and whether they allow {_NEEDED.get(request.action, 'this')} on {url} "
             "(without storage.objects.list a missing object gives the same error)"
         )
+    if request.action == "delete" and reason in {"retentionPolicyNotMet", "objectUnderActiveHold"}:
+        return KeptError(summary)
     kind = DeniedError if status == 403 else BackendError
     return kind(f"{summary}; {advice}" if advice else summary)
 

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key, split_bucket
 from artifactstore.backend.buffers import LARGE, flat, gather
-from artifactstore.backend.errors import AmbiguousNotFoundError, UnconfirmedWriteError, not_found_message
+from artifactstore.backend.errors import AmbiguousNotFoundError, KeptError, Request, UnconfirmedWriteError, not_found_message
 from artifactstore.backend.remote.fsspec_backend import refuse_existing
 from artifactstore.backend.remote.fsspec_client import FsspecClient, make_filesystem
 from artifactstore.backend.remote.multipart import upload_multipart
 from artifactstore.backend.remote.request_body import send_watched
 from artifactstore.backend.remote.secrets import secret_names
+from artifactstore.backend.s3 import bulk_delete as bulk
 from artifactstore.backend.s3.checksums import ReplyTraits, checks_crc, checksum_of, md5_of
 from artifactstore.backend.s3.client import client_options, renew_credentials, strip_optional_headers
 from artifactstore.backend.s3.errors import explain
@@ -29,12 +30,14 @@ from artifactstore.errors import (
     NotFoundError,
     UnsupportedError,
 )
+from artifactstore.runtime.threads import Pool
 
 __all__ = ["S3Backend"]
 
 _RawReply = tuple[list[bytes], Mapping[str, Any]]  # body in pieces, rest of the reply
 _PIECE: Final = 2**20  # bytes of a body that are read at a time, if available
 _HEAD: Final = "stat"
+_BULKS: Final = 4  # concurrent requests that delete 1,000 objects each
 
 
 class S3Backend(Backend):
@@ -60,6 +63,8 @@ class S3Backend(Backend):
         given = dict(options or {})
         self._wire = client_options(given)
         self._reply_traits = ReplyTraits()
+        self._bulk = True  # whether the server deletes many objects by one request, as far as is known
+        self._locked: bool | None = None
         self.client = FsspecClient(
             self.url,
             given,
@@ -309,6 +314,46 @@ class S3Backend(Backend):
         check_key(key)
         with contextlib.suppress(NotFoundError, AmbiguousNotFoundError):  # some servers report a missing key, S3 itself does not
             self.client.request("delete", key, self._send, "delete_object", self._where(key))
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, ArtifactStoreError]:
+        """Remove objects by one request for each 1,000; one by one where the server does not have that request.
+
+        In a bucket with Object Lock an object that was only hidden counts as still there: its bytes stay until its retention ends.
+        """
+        for key in keys:
+            check_key(key)
+        if not self._bulk or len(keys) < 2:
+            return super().delete_many(keys)
+        groups = [keys[at : at + bulk.MOST] for at in range(0, len(keys), bulk.MOST)]
+        with Pool(min(_BULKS, len(groups)), "artifactstore-delete") as pool:
+            return {key: error for found in pool.map(self._delete_group, groups) for key, error in found.items()}
+
+    def _delete_group(self, keys: Sequence[str]) -> dict[str, ArtifactStoreError]:
+        request = Request(self.url, self._bucket, "delete", "")
+        try:
+            arguments = {"Bucket": self._bucket, "Delete": bulk.body_of(keys, self._root)}
+            reply = self.client.request("delete", "", self._send, "delete_objects", arguments)
+        except ArtifactStoreError as error:
+            if isinstance(error, UnsupportedError) or bulk.is_unavailable(error, request):
+                self._bulk = False
+                return super().delete_many(keys)
+            return dict.fromkeys(keys, error)
+        found = bulk.failures(reply, keys, self._root, self.url)
+        hidden = bulk.hidden(reply, self._root)
+        if hidden and self._is_locked():
+            text = f"{self.url} has Object Lock: the object is hidden, and its bytes stay until their retention ends"
+            found |= dict.fromkeys(hidden, KeptError(text))
+        return found
+
+    def _is_locked(self) -> bool:
+        """Whether the bucket has Object Lock; False where these credentials may not read the setting."""
+        if self._locked is None:
+            try:
+                reply = self.client.request("query", "", self._send, "get_object_lock_configuration", {"Bucket": self._bucket})
+                self._locked = reply.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+            except ArtifactStoreError:
+                self._locked = False
+        return self._locked
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.

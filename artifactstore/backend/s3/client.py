@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from artifactstore.backend.remote.fsspec_client import FsspecClient
+from artifactstore.backend.s3.bulk_delete import sign_body
 
 __all__ = ["client_options", "renew_credentials", "strip_optional_headers"]
 
@@ -63,6 +64,7 @@ def strip_optional_headers(client: Any) -> Any:
         client.meta.events.register("before-call.s3", _note_host)
         client.meta.events.register("before-call.s3", _leave_unsigned)
         client.meta.events.register("after-call.s3", _note_redirect)
+        client.meta.events.register("before-sign.s3.DeleteObjects", sign_body)
         client._artifactstore_plain = True  # noqa: SLF001 - our own marker
     return client
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from artifactstore.backend.base import Backend, Buffer, Stored
+from artifactstore.errors import ArtifactStoreError
 
 __all__ = ["Wrapper"]
 
@@ -53,6 +54,12 @@ class Wrapper(Backend):
     def delete(self, key: str) -> None:
         """Delete from the inner backend."""
         self.inner.delete(key)
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, ArtifactStoreError]:
+        """Delete from the inner backend in bulk; one by one where the subclass has a `delete` of its own."""
+        if type(self).delete is not Wrapper.delete:
+            return super().delete_many(keys)
+        return self.inner.delete_many(keys)
 
     def size(self, key: str) -> int:
         """Return the inner backend's size of an object."""

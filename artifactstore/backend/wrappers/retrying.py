@@ -243,6 +243,30 @@ class RetryingBackend(Wrapper):
         """Delete, with retries."""
         self.retrier.retried(partial(self.inner.delete, key))
 
+    def delete_many(self, keys: Sequence[str]) -> "dict[str, ArtifactStoreError]":
+        """Delete in bulk; objects whose deletion failed transiently are requested again."""
+        retrier, retries = self.retrier, self.retrier.begin()
+        failed: dict[str, ArtifactStoreError] = {}
+        left = keys
+        while True:
+            found: dict[str, ArtifactStoreError] = {}
+            try:
+                with retrier.limiter.permit(partial(retrier.deadline, retries)):
+                    found = self.inner.delete_many(left)
+                    again = {key: error for key, error in found.items() if isinstance(error, BackendError) and error.transient}
+                    failed |= {key: error for key, error in found.items() if key not in again}
+                    if again:
+                        raise next(iter(again.values()))
+                retrier.note_contact()
+            except BackendError as error:
+                if found and len(found) < len(left):
+                    retries.succeeded()  # progress was made: restart the clock
+                if not retrier.again(retries, error):
+                    return failed | (again if found else dict.fromkeys(left, error))
+                left = list(again) if found else left
+            else:
+                return failed
+
     def size(self, key: str) -> int:
         """Return an object's size, with retries."""
         return self.retrier.retried(partial(self.inner.size, key))
