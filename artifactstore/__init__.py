@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from artifactstore.catalog.versions import Name, Version
     from artifactstore.display.plots.chart import Chart
     from artifactstore.maintenance.doctor.findings import Check, Diagnosis
+    from artifactstore.maintenance.gc.cleanup import Cleanup
     from artifactstore.maintenance.sync.report import SyncReport
+    from artifactstore.maintenance.usage.usage import Usage
     from artifactstore.maintenance.verify.report import Finding, Report
     from artifactstore.model.graph import Node
     from artifactstore.opening import create, open  # noqa: A004 - artifactstore.open, as in gzip.open
@@ -75,6 +77,7 @@ __all__ = [
     "Change",
     "Chart",
     "Check",
+    "Cleanup",
     "Code",
     "CodeChange",
     "CondemnedBeforeCommitError",
@@ -122,6 +125,7 @@ __all__ = [
     "Transaction",
     "UnsupportedError",
     "UntrustedError",
+    "Usage",
     "Verdict",
     "Version",
     "Why",
@@ -139,6 +143,8 @@ _LATE: Final = {
     "Batch": "artifactstore.work.session.prepared",
     "Change": "artifactstore.work.queries.diff",
     "Check": "artifactstore.maintenance.doctor.findings",
+    "Cleanup": "artifactstore.maintenance.gc.cleanup",
+    "Usage": "artifactstore.maintenance.usage.usage",
     "Code": "artifactstore.work.reproduce.code",
     "CodeChange": "artifactstore.work.queries.explanation",
     "Diagnosis": "artifactstore.maintenance.doctor.findings",

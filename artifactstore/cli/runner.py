@@ -49,6 +49,7 @@ def load_commands() -> None:
     )
     from artifactstore.cli.compare import commands  # noqa: F401, PLC0415
     from artifactstore.cli.completion import commands as completion  # noqa: F401, PLC0415
+    from artifactstore.cli.freeing import commands as freeing  # noqa: F401, PLC0415
     from artifactstore.cli.history import cmd_log  # noqa: F401, PLC0415
     from artifactstore.cli.listing import cmd_tree  # noqa: F401, PLC0415
     from artifactstore.cli.records import anchor  # noqa: F401, PLC0415

@@ -1,11 +1,11 @@
-"""The columns of what the registry lists: gates, approvals, holds, retention rules, what expires, conditions of a verdict."""
+"""The columns of what the registry and upkeep list: gates, approvals, holds, retention rules, conditions of a verdict, usage."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from artifactstore.display.outline import Column, Inline, Span
-from artifactstore.display.values import format_value, moment
+from artifactstore.display.values import format_size, format_value, moment
 
 __all__ = ["LISTS", "RECORDS", "approval_line", "rule_words"]
 
@@ -111,12 +111,21 @@ _CONDITIONS: Final = (
     Column("CONDITION", lambda row: row.text, fit="wrap"),
     Column("JUDGED ON", lambda row: row.judged),
 )
+_USAGE: Final = (
+    Column("WHAT", lambda row: row.what or "(none)"),
+    Column("VERSIONS", lambda row: f"{row.versions:,}", align="right"),
+    Column("SIZE", lambda row: format_size(row.size), align="right"),
+    Column("UNIQUE", lambda row: format_size(row.unique), align="right"),
+    Column("SHARED", lambda row: format_size(row.shared), align="right"),
+    Column("EXTERNAL", lambda row: format_size(row.external) if row.external else "", align="right"),
+)
 
 LISTS: Final[Mapping[str, tuple[Column, ...]]] = {
     "approvals": _APPROVALS,
     "holds": _HOLDS,
     "retention": _RETENTION,
     "conditions": _CONDITIONS,
+    "usage": _USAGE,
 }
 
 RECORDS: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], list[Column]]]]] = {
@@ -124,5 +133,6 @@ RECORDS: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], list[Column]]]]
     "Approval": ("approvals", lambda _rows: [*_APPROVALS]),
     "Hold": ("holds", lambda _rows: [*_HOLDS]),
     "Retention": ("rules", lambda _rows: [*_RETENTION]),
+    "Usage": ("owners", lambda _rows: [*_USAGE]),
     "Condition": ("conditions", lambda _rows: [*_CONDITIONS]),
 }

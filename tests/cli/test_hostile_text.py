@@ -21,6 +21,7 @@ from artifactstore.display.displayed import Displayed
 from artifactstore.display.graph.page import SCRIPT
 from artifactstore.errors import ArtifactStoreError, RefusedError
 from artifactstore.maintenance.doctor.findings import Check, Diagnosis
+from artifactstore.maintenance.gc.cleanup import Cleanup
 from artifactstore.maintenance.snapshot import Published
 from artifactstore.maintenance.sync.report import LeftOut, SyncReport
 from artifactstore.maintenance.verify.report import Finding, Report
@@ -121,6 +122,8 @@ COMMANDS: dict[str, list[list[str]]] = {
     "retention": [[], ["--set", EVIL, "-m", EVIL]], "expire": [["--dry-run"], ["-m", EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
     "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]],
+    "gc": [["--dry-run"], ["--dry-run", "--why", "n:v1"], ["--dry-run", "--why", "n:v2"], ["--dry-run", "--why", EVIL], ["-m", EVIL, "--grace", "0"], ["--grace", EVIL]],
+    "usage": [[], ["--by", "version"], ["--by", EVIL]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]], "selftest": [["DOCTOR2"], ["STORE"], ["DOCTOR3", "--report", EVIL]],
     "tree": [["n"], [], [EVIL], [EVIL + "/"], ["n", "--depth", "0"]], "head": [[]], "anchor": [["--to", "TO7", "-m", EVIL], ["--to", EVIL], ["--key", EVIL], ["--meaning", EVIL]], "config": [[]], "completion": [["bash"], [EVIL]], "rescue": [[EVIL], [EVIL, EVIL], ["TO5", "x"]],
 }  # fmt: skip
@@ -185,6 +188,7 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Report": lambda _: ways(Report("full", [Finding("damage", EVIL, EVIL), Finding(EVIL, EVIL, EVIL)], {EVIL: 2}, [EVIL], EVIL)),
     "Verdict": lambda _: ways(Verdict.of({"ok": False, "ref": EVIL, "digest": EVIL, "alias": EVIL, "at": 1, "gates": [{"names": EVIL}], "conditions": [
         {"ok": False, "text": EVIL, "judged": "facts", "rule": {EVIL: EVIL}}]})),
+    "Cleanup": lambda _: ways(Cleanup((EVIL,), (EVIL,), (EVIL,), 1, 2, 3, 4, dry_run=True), Cleanup((), (), (), 0, 0, 0, 0, dry_run=False)),
     "Expiry": lambda _: ways(Expiry((EVIL,) * 99, 1, 2, dry_run=False, _why={"n": [EVIL]}), Expiry((), 0, 0, dry_run=True)),
     "SyncReport": lambda _: ways(*(
         SyncReport(kind, EVIL, EVIL, head=EVIL, moved=True, renamed={EVIL: EVIL}, left_out=[LeftOut(EVIL, EVIL)])

@@ -10,7 +10,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
@@ -311,6 +311,23 @@ class LocalBackend(Backend):
             if error.errno in _ABSENT or os.path.isdir(path):  # noqa: PTH112 - macOS reports EPERM when a folder is unlinked
                 return
             raise os_error(error, path, "delete") from error
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, ArtifactStoreError]:
+        """Remove objects; each of their folders is synced once."""
+        paths = {key: self._path(key) for key in keys}
+        failed: dict[str, ArtifactStoreError] = {}
+        folders: set[str] = set()
+        for key, path in paths.items():
+            try:
+                os.unlink(path)  # noqa: PTH108
+                folders.add(os.path.dirname(path))  # noqa: PTH120
+            except OSError as error:
+                if error.errno not in _ABSENT and not os.path.isdir(path):  # noqa: PTH112 - as in delete
+                    failed[key] = os_error(error, path, "delete")
+        for folder in folders:
+            with suppress(OSError):  # what comes back after a power loss, the next clean-up deletes
+                sync_folder(folder)
+        return failed
 
     # -- inside
 

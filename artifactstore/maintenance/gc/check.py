@@ -62,8 +62,8 @@ def _fault(journal: Journal, state: State, digest: str, whole: bool) -> str | No
         whole: decode it too, and compare it with the journal.
     """
     manifest = state.current_manifest(digest)
-    if manifest is None:
-        return None
+    if manifest is None or manifest in state.damaged:
+        return None  # known to be lost
     key, (_, expected, packs), fact = manifest_key(manifest), state.manifests[manifest], state.stored.get(digest, {})
     read = journal.backend.read_large if is_large(int(fact.get("files", 0)), int(fact.get("size", 0))) else journal.backend.read
     try:

@@ -10,17 +10,17 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
+from artifactstore.backend.errors import KeptError
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import ArtifactStoreError, BackendError, ConflictError, CorruptionError, NotFoundError, RefusedError
 from artifactstore.journal.append import Appender
-from artifactstore.journal.inbox import clock_key, inbox_folder
+from artifactstore.journal.chain import inbox_folder
 from artifactstore.journal.journal import Journal
-from artifactstore.backend.errors import KeptError
 from artifactstore.maintenance.gc.check import check_kept
 from artifactstore.maintenance.gc.cleanup import Cleanup
-from artifactstore.maintenance.gc.litter import Litter, find_litter
+from artifactstore.maintenance.gc.litter import Litter, clock_key, find_litter
 from artifactstore.maintenance.gc.live import edge_candidates, live_digests, named_by_runs
 from artifactstore.maintenance.gc.plan import Plan, judge_anew, make_plan, spare_young
 from artifactstore.maintenance.gc.why import Why
@@ -104,7 +104,7 @@ class _Collection:
         while True:
             head = self._journal.catch_up(confirm=True)
             _refuse_if_moved(self._state, self._backend.url)
-            plan = make_plan(self._state, self._backend.list, by_runs=self._by_runs(), lost=_lost(self._state))
+            plan = make_plan(self._state, self._backend.list, by_runs=self._by_runs())
             if not plan.missing or not self._lacks(plan, head):
                 break
         now = self._now(plan)
@@ -246,11 +246,6 @@ def _effective(journal: Journal) -> Iterator[Any]:
         for txn, void in zip(entry["txns"], state.apply(entry), strict=True):
             if void is None:
                 yield txn
-
-
-def _lost(state: State) -> set[str]:
-    """Return the manifests that are recorded as damaged for good: what is left of them stays, and what is missing is known."""
-    return {str(one) for rows in getattr(state, "damaged", {}).values() for one in rows}
 
 
 def _refuse_if_moved(state: State, url: str) -> None:

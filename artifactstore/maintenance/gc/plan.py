@@ -4,7 +4,7 @@ Rule 6 of docs/reference/protocol.md. A plan holds for exactly one state; when o
 takes out what they brought back to life. Facts name the packs of each manifest: no manifest is read here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,23 +61,20 @@ class Plan:
         return self.condemns or bool(self.left_manifests or self.left_packs or self.orphans)
 
 
-def make_plan(
-    state: State, list_objects: Callable[[str], Iterable[Stored]], *, by_runs: Collection[str] = (), lost: Collection[str] = ()
-) -> Plan:
+def make_plan(state: State, list_objects: Callable[[str], Iterable[Stored]], *, by_runs: Collection[str] = ()) -> Plan:
     """Judge every manifest and pack, listed or known.
 
     Args:
         state: the fold; it may move on while objects are listed, and what comes then stays.
         list_objects: lists a folder of the store; called when all else is judged: what must be there was there before.
         by_runs: digests that runs alone name.
-        lost: manifests of which objects are known to be missing.
     """
     plan = Plan(state.head, by_runs)
     live = live_digests(state, by_runs)
     keep: set[str] = set()
     for digest, holders in state.holders.items():
         if holders and digest in live:
-            keep.add(holders[-1])
+            keep.update(_needed_holders(state, holders))
             if len(holders) > 1:
                 plan.replaced.append(digest)
     condemned_manifests, condemned_packs = {*state.condemned_manifests}, {*state.condemned_packs}
@@ -87,7 +84,7 @@ def make_plan(
     for manifest, (_, _, packs) in state.manifests.items():
         if manifest in keep:
             kept_packs.update(packs)
-            if manifest in lost:
+            if manifest in state.damaged:
                 excused.update((manifest, *packs))
         elif manifest not in condemned_manifests:
             plan.manifests[manifest] = 0
@@ -100,6 +97,12 @@ def make_plan(
         absent = {*map(manifest_key, excused), *map(pack_key, excused)}
         plan.missing = [key for key in plan.missing if key not in absent]
     return plan
+
+
+def _needed_holders(state: State, holders: Sequence[str]) -> list[str]:
+    """Return the manifests of an artifact that must stay: the current one, and the last one of which nothing is lost."""
+    whole = next((one for one in reversed(holders) if one not in state.damaged), holders[-1]) if state.damaged else holders[-1]
+    return [holders[-1]] if whole == holders[-1] else [holders[-1], whole]
 
 
 def _judge_listed(
@@ -189,4 +192,5 @@ def judge_anew(plan: Plan, state: State, facts: Iterable[Mapping[str, Any]]) -> 
 
 
 def _stays(state: State, manifest: str, digest: str, by_runs: Collection[str]) -> bool:
-    return state.current_manifest(digest) == manifest and is_live(state, digest, by_runs)
+    holders = state.holders.get(digest, ())
+    return bool(holders) and manifest in _needed_holders(state, holders) and is_live(state, digest, by_runs)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.backend.base import Backend
@@ -11,14 +12,19 @@ from artifactstore.work.session.session import Session
 from artifactstore.work.settings.settings import DEFAULT, cache_folder, find_url
 
 if TYPE_CHECKING:
+    from artifactstore.catalog.rows import Rows
     from artifactstore.maintenance.doctor.examine import Target
     from artifactstore.maintenance.doctor.findings import Diagnosis
+    from artifactstore.maintenance.gc.cleanup import Cleanup
     from artifactstore.maintenance.snapshot import Published
     from artifactstore.maintenance.sync.report import SyncReport
+    from artifactstore.maintenance.usage.usage import Usage
     from artifactstore.work.get.artifact import Artifact
     from artifactstore.work.sync.import_store import ImportOptions
 
 __all__ = ["Maintenance", "examine_url"]
+
+WEEK = timedelta(days=7)
 
 
 class Maintenance:
@@ -188,6 +194,54 @@ class Maintenance:
         self._session.core()
         core = self._session.core_to_write()
         return publish(core.journal, core.appender)
+
+    def gc(self, *, dry_run: bool = False, grace: timedelta = WEEK, reason: str | None = None) -> "Cleanup":
+        """Free what no version, unnamed put, run or hold needs, and what killed and unfinished operations left.
+
+        It is condemned in the journal first, and deleted then: writers and readers may go on meanwhile, here and elsewhere. A
+        put whose uploads are condemned stores them again. Killed at any moment, it is finished by the next call.
+
+        Args:
+            dry_run: write and delete nothing; report what would be freed.
+            grace: uploads that no entry names are spared for so long, by the store's own clock; 0 is safe, too.
+            reason: recorded with what is condemned.
+
+        Returns:
+            What was freed; `.why(id_or_ref)` explains why something stays or goes.
+
+        Raises:
+            InvalidInputError: grace is negative, or not a timedelta.
+            NotFoundError: no store here.
+            RefusedError: a read-only store, a copy, a view of the past, or a store that has moved; or these credentials may not delete,
+                or the storage keeps objects: then it names what is left.
+            CorruptionError: the journal is damaged, or something that must stay is missing or unreadable; nothing was deleted.
+            FormatError: a newer version wrote here; nothing was deleted.
+            ConflictError: other writers were first again and again.
+            BackendError: the backend failed; run it again.
+        """
+        from artifactstore.work.cleaning.cleaning import clean_up  # noqa: PLC0415 - as in sync
+
+        return clean_up(self._session, dry_run=dry_run, grace=grace, reason=reason)
+
+    def usage(self, by: str = "name") -> "Rows[Usage]":
+        """Return what takes how many stored bytes, largest first; every current manifest is read.
+
+        Args:
+            by: `name`, `version`, `run` (what a run has produced) or `kind`. What has no name, or no run, is counted under "".
+
+        Returns:
+            For each its versions, the bytes of their content, the stored bytes that only it needs, and those that others need, too.
+
+        Raises:
+            InvalidInputError: `by` is none of these.
+            NotFoundError: no store here.
+            CorruptionError: a manifest is missing or damaged.
+            BackendError: the backend failed.
+        """
+        from artifactstore.maintenance.usage.usage import usage  # noqa: PLC0415 - as in sync
+
+        with self._session.query_state() as state:
+            return usage(self._session.core().journal, by, state)
 
     def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
         """Check each operation and guarantee that a store needs, in a separate folder of its backend, and clean up.

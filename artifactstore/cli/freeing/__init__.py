@@ -1,0 +1,1 @@
+"""Commands that free space, and that show what takes it."""

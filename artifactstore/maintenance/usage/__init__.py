@@ -1,0 +1,1 @@
+"""What takes how many stored bytes."""

@@ -1,0 +1,1 @@
+"""Clean-up of an open store: arguments, permissions, its own history."""
