@@ -17,7 +17,10 @@ _STEP: Final = 3  # columns of a step of a tree
 
 @app.command()
 def runs(
-    name: Annotated[str | None, typer.Argument(help="A name or a pattern.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="A name or a pattern; with --compare more runs' ids.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="As NAME.")] = None,
     status: Annotated[str | None, typer.Option(help="running, finished, failed or abandoned.")] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Condition such as 'metrics.auc >= 0.9' or 'status = failed'; may be repeated.")
@@ -25,15 +28,19 @@ def runs(
     sort: Annotated[str | None, typer.Option(help="A column, such as metrics.auc; -metrics.auc: the largest first.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns, such as id,params.lr,metrics.auc.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", help="Only so many.")] = None,
-    compare: Annotated[list[str] | None, typer.Option(help="A run's id: show what differs between these; repeat it.")] = None,
+    compare: Annotated[list[str] | None, typer.Option(help="Show what differs between runs: --compare ID ID ….")] = None,
     at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List runs, oldest first unless sorted. With --compare, only what differs between some of them."""
+    given = [*(names or ()), *([name] if name is not None else ())]
+    if not compare and len(given) > 1:
+        raise InvalidInputError(f"runs {' '.join(given)}: expected one name or pattern, such as 'train*'; --compare ID ID compares")
+    name = given[0] if given else None
     with opened(store, "r", at=at) as store_:
         if compare:
-            _compare([store_.lineage(one).runs[-1] for one in compare], as_json=as_json)
+            _compare([store_.lineage(one).runs[-1] for one in (*compare, *given)], as_json=as_json)
             return
         found = store_.runs(name, status=status, where=where or (), sort=sort, limit=limit, columns=columns)
         if as_json:

@@ -191,6 +191,16 @@ def test_runs_side_by_side_show_only_what_differs(call, trained: str):
     found = json.loads(call("runs", "--compare", runs[0].id, "--compare", runs[2].id, "--json")[1])
     assert found["differ"]["params.lr"] == ["0.1", "0.5"]
     assert call("runs", "--compare", runs[0].id)[0] == 2
+    assert call("runs", "--compare", runs[0].id, runs[2].id)[1] == out, "ids after one option"
+
+
+def test_runs_take_their_name_as_an_option_too(call, trained: str):
+    name = artifactstore.open(trained, "r").runs()[0].name
+    assert call("runs", "--name", f"{name[:2]}*") == call("runs", f"{name[:2]}*")
+    assert call("runs", "--name", "nothing*")[1] == call("runs", "nothing*")[1]
+    code, _, err = call("runs", "train", "evaluate")
+    assert code == 2
+    assert "expected one name or pattern" in err
 
 
 def test_the_table_of_runs_in_python(trained: str):
