@@ -36,7 +36,9 @@ def runs(
     """List runs, oldest first unless sorted. With --compare, only what differs between some of them."""
     given = [*(names or ()), *([name] if name is not None else ())]
     if not compare and len(given) > 1:
-        raise InvalidInputError(f"runs {' '.join(given)}: expected one name or pattern, such as 'train*'; --compare ID ID compares")
+        raise InvalidInputError(
+            f"runs {' '.join(given)}: expected one name or pattern, such as 'train*'; --compare ID ID compares"
+        )
     name = given[0] if given else None
     with opened(store, "r", at=at) as store_:
         if compare:
