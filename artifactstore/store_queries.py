@@ -235,7 +235,7 @@ class StoreQueries:
             NotFoundError: no such artifact was ever here.
             CorruptionError: the journal is damaged.
         """
-        from artifactstore.work.queries.queries import Wanted, log  # noqa: PLC0415 - each question loads what it needs
+        from artifactstore.work.queries.log import Wanted, log  # noqa: PLC0415 - each question loads what it needs
 
         about = None if ref is None else as_reference(ref)
         conditions = Wanted(ref=about, name=name, alias=alias, actor=actor, since=since, until=until, fact=fact, txn=txn)

@@ -1,20 +1,14 @@
 """Normalisation of the data passed to a write: a bytes-like object or an iterable of buffers becomes flat memory."""
 
 import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any, Final
 
 from artifactstore.backend.base import MAX_WRITE, Buffer
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.loading import arrow
-
-_crc32c: Any
-try:
-    import google_crc32c as _crc32c
-except ImportError:  # installed with the extras `s3` and `gcs`
-    _crc32c = None
 
 __all__ = [
     "LARGE",
@@ -39,6 +33,8 @@ _GROUP: Final = 2**20  # bytes: small buffers are copied together up to here, la
 
 def content_md5(raw: Buffer) -> str:
     """Return the checksum for HTTP's Content-MD5: against damage in transit; nothing relies on MD5 being hard to forge."""
+    import hashlib  # noqa: PLC0415 - OpenSSL takes 6 ms to load, and a local store has no use for it
+
     return base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()
 
 
@@ -47,12 +43,22 @@ def content_crc32c(raw: Buffer) -> str | None:
 
     It takes 0.2 core seconds a GB, MD5 1.5.
     """
-    if getattr(_crc32c, "implementation", "") != "c":
+    crc32c = _crc32c()
+    if getattr(crc32c, "implementation", "") != "c":
         return None
     found = 0
     for at in range(0, len(raw), _STEP):  # it accepts bytes only, and blocks other threads meanwhile
-        found = _crc32c.extend(found, bytes(raw[at : at + _STEP]))
+        found = crc32c.extend(found, bytes(raw[at : at + _STEP]))
     return base64.b64encode(found.to_bytes(4, "big")).decode()
+
+
+@cache
+def _crc32c() -> Any:
+    try:
+        import google_crc32c  # noqa: PLC0415 - stores on a network only
+    except ImportError:  # installed with the extras `s3` and `gcs`
+        return None
+    return google_crc32c
 
 
 def is_buffer(data: Any) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from artifactstore.errors import BackendError, InvalidInputError
@@ -123,6 +122,8 @@ def retry_after_seconds(retry_after: object) -> float | None:
     text = str(retry_after or "").strip()
     if text.isdigit():
         return float(text)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - 5 ms, for servers only
+
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()) if text else None
     except (TypeError, ValueError):

@@ -5,7 +5,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from artifactstore.catalog.actions import Naming, action
 from artifactstore.catalog.changes import NO_CHANGE, Change, Changes
@@ -36,6 +36,7 @@ __all__ = [
     "newest",
     "outcome_of",
     "parse_txn",
+    "transaction_of",
     "with_received",
 ]
 
@@ -106,11 +107,16 @@ def _csv_cell(value: Any) -> str:
 
 
 class Walk:
-    """A reading of the journal from its first entry on, which may go on where it ended; `store` is its id."""
+    """A reading of the journal from its first entry on, which may go on where it ended; `store` is its id.
 
-    def __init__(self, store: str) -> None:
-        self._state = State(store)
-        self._changes = Changes()
+    Attributes:
+        state: the fold of what was read.
+        changes: the current values of what facts change.
+    """
+
+    def __init__(self, store: str, state: State | None = None, changes: Changes | None = None) -> None:
+        self.state = self._state = State(store) if state is None else state
+        self.changes = self._changes = changes or Changes()
 
     @property
     def head(self) -> int:
@@ -126,7 +132,7 @@ class Walk:
         """Fold the next entries, and yield the transactions with a matching fact, oldest first."""
         for events in self.folded(entries):
             if matching := [event for event in events if wanted.wants(event)]:
-                yield self._transaction(events, matching)
+                yield transaction_of(self._state, events, matching)
 
     def events(self, entries: "Iterable[Entry]", wanted: Filter) -> Iterator[Event]:
         """Fold the next entries, and yield the matching facts, oldest first."""
@@ -167,34 +173,62 @@ class Walk:
             return None
         return {"digest": rows[number - 1]["digest"], "versions": [f"{fact['name']}:v{number}"]}
 
-    def _transaction(self, events: Sequence[Event], matching: Sequence[Event]) -> Transaction:
-        own = [event for event in events if event.origin is None]
-        pointed: dict[tuple[str | None, str | None], int | None] = {}
-        for event in events:
-            if event.fact == "aliased":
-                pointed.setdefault((event.name, event.alias), event.before)
-        naming = Naming(
-            self._label,
-            lambda run: self._state.runs.get(run, {}).get("name") or run[:_RUN],
-            lambda name, alias: pointed.get((name, alias)),
-            lambda fact: _number(self._state, fact, taken=True),
-            str(self._state.header["store"]),
-        )
-        first = own[0]
-        return Transaction(
-            seq=first.seq,
-            time=first.time,
-            actor=first.actor,
-            what=action([(sane(dict(event.fields)), event.version) for event in own], naming),
-            reason="; ".join(dict.fromkeys(event.reason for event in events if event.reason)) or None,
-            outcome=first.outcome,
-            txn=first.txn,
-            events=matching,
-        )
 
-    def _label(self, digest: str) -> str:
-        versions = self._state.versions_by_digest.get(digest, ())
+class Known(Protocol):
+    """What a description of a transaction takes from the state after it."""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """The header of the state."""
+
+    @property
+    def runs(self) -> Mapping[str, Mapping[str, Any]]:
+        """The runs."""
+
+    @property
+    def versions_by_digest(self) -> Mapping[str, Sequence[Sequence[Any]]]:
+        """The versions of each digest, the newest last."""
+
+    def version_of(self, fact: Mapping[str, Any]) -> int | None:
+        """Return the number of the version that a fact names."""
+
+
+def transaction_of(state: Known, events: Sequence[Event], matching: Sequence[Event]) -> Transaction:
+    """Return a transaction in words.
+
+    Args:
+        state: the state after it.
+        events: all of its facts.
+        matching: those that meet the conditions of a log.
+    """
+
+    def label(digest: str) -> str:
+        versions = state.versions_by_digest.get(digest, ())
         return f"{versions[-1][0]}:v{versions[-1][1]}" if versions else digest[:_DIGEST]
+
+    own = [event for event in events if event.origin is None]
+    pointed: dict[tuple[str | None, str | None], int | None] = {}
+    for event in events:
+        if event.fact == "aliased":
+            pointed.setdefault((event.name, event.alias), event.before)
+    naming = Naming(
+        label,
+        lambda run: state.runs.get(run, {}).get("name") or run[:_RUN],
+        lambda name, alias: pointed.get((name, alias)),
+        lambda fact: _number(state, fact, taken=True),
+        str(state.header["store"]),
+    )
+    first = own[0]
+    return Transaction(
+        seq=first.seq,
+        time=first.time,
+        actor=first.actor,
+        what=action([(sane(dict(event.fields)), event.version) for event in own], naming),
+        reason="; ".join(dict.fromkeys(event.reason for event in events if event.reason)) or None,
+        outcome=first.outcome,
+        txn=first.txn,
+        events=matching,
+    )
 
 
 def newest(found: Iterable[Transaction], limit: int | None) -> list[Transaction]:
@@ -267,7 +301,7 @@ def clock_behind(time: str, before: str, entry: str) -> float | None:
     return (parse_time(before) - parse_time(time)).total_seconds() or None
 
 
-def _number(state: State, fact: Mapping[str, Any], *, taken: bool) -> int | None:
+def _number(state: Known, fact: Mapping[str, Any], *, taken: bool) -> int | None:
     if isinstance(fact.get("version"), int) and 0 < fact["version"] < 2**31:
         return int(fact["version"])
     if (

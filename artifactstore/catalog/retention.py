@@ -1,7 +1,6 @@
 """Retention on facts: which versions a rule keeps, and which may not be removed yet (docs/reference/format.md, "Retention")."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -25,6 +24,8 @@ def check_retention(rules: Any) -> None:
         raise InvalidInputError("a retention rule must be a table such as { keep_last = 5, keep_days = 183 }")
     for key, value in rules.items():
         if key not in FIELDS:
+            from difflib import get_close_matches  # noqa: PLC0415 - only for a message
+
             near = get_close_matches(str(key), FIELDS, n=1)
             raise InvalidInputError(
                 f"retention has no {key!r}; "

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from artifactstore.catalog.comparison import OPERATORS
@@ -97,7 +98,7 @@ class RunTable(Rows[RunInfo]):
             raise UnsupportedError("this table is not of an open store: take it from store.runs()")
         logged = {i: run.id for i, run in enumerate(self) if metric in run.metrics or metric in run.not_finite}
         chosen = dict(islice(logged.items(), most))
-        found = self._read(list(chosen.values()))
+        found = self._read([*chosen.values()])
         return len(logged), {i: [(point.step, point.value) for point in found[run].get(metric, ())] for i, run in chosen.items()}
 
     def plot(
@@ -231,9 +232,9 @@ class Selection:
 
     def __post_init__(self) -> None:
         where = (self.where,) if isinstance(self.where, str) else self.where
-        columns = self.columns.split(",") if isinstance(self.columns, str) else self.columns
+        columns = self.columns
         if columns is not None:
-            columns = [one.strip() for one in columns]
+            columns = [one.strip() for one in (columns.split(",") if isinstance(columns, str) else columns)]
         for what, texts in (("where", where), ("columns", columns or ())):
             if not isinstance(texts, list | tuple) or not all(isinstance(one, str) and one for one in texts):
                 raise InvalidInputError(f"{what}= must be a str or a list of str, got {texts!r:.200}")
@@ -251,16 +252,15 @@ class Selection:
             InvalidInputError: a condition is malformed, or no run has such a field; the message has the nearest one.
         """
         chosen, fields_of_all = list(runs), _Fields(runs)
-        for text in self.where:
-            path, test = _condition(text)
-            path = fields_of_all.known(path)
+        for asked, test in map(_condition, self.where):
+            path = fields_of_all.known(asked)
             chosen = [one for one in chosen if test(_value(one, path))]
-        by = None
-        if self.sort is not None:
-            by = path = fields_of_all.known(self.sort.removeprefix("-"))
-            having = [one for one in chosen if _value(one, path) is not None]
-            having.sort(key=lambda one: _order(_value(one, path)), reverse=self.sort.startswith("-"))
-            chosen = having + [one for one in chosen if _value(one, path) is None]
+        by = None if self.sort is None else fields_of_all.known(self.sort.removeprefix("-"))
+        if self.sort is not None and by is not None:
+            valued = [(_value(one, by), one) for one in chosen]
+            keyed = ((_order(value), one) for value, one in valued if value is not None)
+            having = sorted(keyed, key=itemgetter(0), reverse=self.sort.startswith("-"))
+            chosen = [one for _, one in having] + [one for value, one in valued if value is None]
         if self.limit is not None:
             chosen = chosen[: self.limit]
         columns = None if self.columns is None else [fields_of_all.known(one) for one in self.columns]
@@ -329,7 +329,7 @@ def _paths(runs: Iterable[RunInfo]) -> list[str]:
     for name, table in (("params", "params"), ("metrics", "metrics"), ("metrics", "output_metrics")):
         for run in runs:
             values = getattr(run, table)
-            keys = None if any(isinstance(one, dict) for one in values.values()) else (name, *values)
+            keys = None if dict in map(type, values.values()) else (name, *values)
             if keys is None or keys not in known:
                 found |= dict.fromkeys(_flat(name, values))
             if keys is not None:
@@ -356,7 +356,7 @@ def _value(run: RunInfo, path: str) -> Any:
 
 
 def _inside(value: Any, path: str) -> Any:
-    while isinstance(value, Mapping):
+    while type(value) is dict or isinstance(value, Mapping):
         if path in value:  # names may have dots of their own
             return value[path]
         key, _, path = path.partition(".")

@@ -10,7 +10,6 @@ import typer
 from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, At, StoreUrl, app, described, opened, pairs, time_of, value_of
 from artifactstore.cli.process import EXIT_CODES
-from artifactstore.cli.records.run import show_run
 from artifactstore.display.values import counted, format_size, format_value, moment
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference, full_name
@@ -166,6 +165,8 @@ def show(
             run = next(iter(lineage.runs), None)
             if run is None or run.id != lineage.id:
                 raise
+            from artifactstore.cli.records.run import show_run  # noqa: PLC0415 - only for runs
+
             show_run(store_, run, as_json=as_json)
             return
         if listing or sha256:

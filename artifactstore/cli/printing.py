@@ -141,8 +141,8 @@ def table(made: "Table", *, header: bool = True) -> None:
     titles, lines = table_lines(made, width(), colours=_has_colours())
     if header and seen and sys.stderr.isatty() and lines:
         print(titles, file=sys.stderr)
-    for line in lines:
-        print(_in_job(line))
+    if lines:
+        print(_in_job("\n".join(lines)))
 
 
 def tree(made: "Tree") -> None:

@@ -192,24 +192,35 @@ def table_lines(table: Table, width: int | None = None, *, colours: bool = False
         width: columns of the terminal; None: as wide as its cells, for programs that read it.
         colours: colour what has a role.
     """
-    rows = [[visible(cell) if isinstance(cell, str) else inline_text(cell) for cell in row] for row in table.rows]
+    shown = [_shown([row[i] for row in table.rows]) for i in range(len(table.columns))]
     titles = [visible(column.title) for column in table.columns]
     widths = natural = [
-        max(column.least, *map(_cells, [title, *(row[i] for row in rows)]))
-        for i, (title, column) in enumerate(zip(titles, table.columns, strict=True))
+        max(column.least, _cells(title), widest) for title, column, (_, widest) in zip(titles, table.columns, shown, strict=True)
     ]
     if width is not None:
         widths = _fitted(table.columns, titles, natural, width)
     if widths == natural and not colours:
-        cells = zip(
-            *(_aligned([row[i] for row in rows], column, widths[i]) for i, column in enumerate(table.columns)), strict=True
+        aligned = (
+            _aligned(cells, column, widths[i]) for i, (column, (cells, _)) in enumerate(zip(table.columns, shown, strict=True))
         )
-        lines = [_GAP.join(row).rstrip() for row in cells]
+        lines = [_GAP.join(row).rstrip() for row in zip(*aligned, strict=True)]
     else:
+        rows = [*zip(*(cells for cells, _ in shown), strict=True)]
         lines = [*_broken(table, rows, widths, colours=colours)]
     if table.more:
         lines.append(visible(table.more))
     return _row(titles, table.columns, widths, [""] * len(titles)), lines
+
+
+def _shown(cells: Sequence[Inline]) -> tuple[list[str], int]:
+    """Return the texts of a column, and the width of the widest; all at once where nothing in them needs a look."""
+    if all(type(cell) is str for cell in cells):
+        texts: list[str] = [*cells]  # type: ignore[list-item]  # checked above
+        whole = "".join(texts)
+        if whole.isascii() and whole.isprintable():
+            return texts, max(map(len, texts), default=0)
+    texts = [*map(inline_text, cells)]
+    return texts, max(map(_cells, texts), default=0)
 
 
 def _aligned(cells: list[str], column: Column, width: int) -> list[str]:

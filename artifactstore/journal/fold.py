@@ -42,6 +42,9 @@ class FoldStore(Protocol):
     def load(self) -> tuple[Fold, str] | None:
         """Return a fold and the digest of its last entry."""
 
+    def is_due(self, fold: Any, saved: int) -> bool:
+        """Return whether enough entries were folded since entry `saved` to cache the fold again."""
+
     def save(self, fold: Any, digest: str) -> None:
         """Cache a fold."""
 

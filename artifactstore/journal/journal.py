@@ -48,10 +48,6 @@ class Journal:
         known: the head that this machine has seen.
     """
 
-    SAVE_SHARE: Final = (
-        64  # a fold is cached again when 1/64 of its entries are new: that costs little compared with reading them
-    )
-
     def __init__(
         self,
         backend: Backend,
@@ -191,7 +187,7 @@ class Journal:
 
     def _keep(self) -> None:
         self.known.reach(self.head, self.digest)
-        if self._keeper is not None and self.known.fault is None and self.head - self._saved > self._saved // self.SAVE_SHARE:
+        if self._keeper is not None and self.known.fault is None and self._keeper.is_due(self.fold, self._saved):
             self._keeper.save(self.fold, str(self.digest))
             self._saved = self.head
         if self._keeper is not None:

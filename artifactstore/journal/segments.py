@@ -15,7 +15,6 @@ from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
 from artifactstore.journal.chain import previous_of
 from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.facts import parse_entry
-from artifactstore.model.parquet.bounded import Bounded
 from artifactstore.runtime.loading import arrow
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ def read_raw(data: bytes, segment: Segment, previous: Digest | None) -> list[byt
         segment: as described by its key.
         previous: digest of the entry before its first, where known.
     """
+    from artifactstore.model.parquet.bounded import Bounded  # noqa: PLC0415 - a kept fold needs no segment
+
     pa = arrow()
     try:
         raws: list[bytes] = Bounded(data).read("raw".__eq__).column("raw").drop_null().to_pylist()

@@ -1,6 +1,5 @@
 """Digests: permanent names of bytes. A digest always carries its algorithm; it is never a bare hex string."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
@@ -86,7 +85,9 @@ def new_hasher(algorithm: str, *, parallel: bool = False) -> Hasher:
     if algorithm == "blake3":
         return blake3(max_threads=blake3.AUTO if parallel else 1)
     if algorithm == "sha256":
-        return hashlib.sha256()
+        from hashlib import sha256  # noqa: PLC0415 - OpenSSL takes 6 ms to load, and most stores have other digests
+
+        return sha256()
     raise InvalidInputError(f"unknown digest algorithm {algorithm!r}; expected {', '.join(ALGORITHMS)}")
 
 
@@ -95,5 +96,7 @@ def hash_bytes(data: bytes | bytearray | memoryview, algorithm: str) -> bytes:
     if algorithm == "blake3":
         return blake3(data).digest()
     if algorithm == "sha256":
-        return hashlib.sha256(data).digest()
+        from hashlib import sha256  # noqa: PLC0415 - as above
+
+        return sha256(data).digest()
     raise InvalidInputError(f"unknown digest algorithm {algorithm!r}; expected {', '.join(ALGORITHMS)}")

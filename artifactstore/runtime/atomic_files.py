@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import IO
 
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError
@@ -20,7 +19,7 @@ def staged(target: Path) -> Iterator[Path]:
     Raises:
         BackendError: it cannot be written.
     """
-    part = target.with_name(f".{target.name[:100]}.{token_hex(8)}.partial")
+    part = target.with_name(f".{target.name[:100]}.{os.urandom(8).hex()}.partial")
     try:
         yield part
     except OSError as error:
@@ -79,7 +78,7 @@ def replace_whole(path: Path, *parts: bytes, private: bool = False) -> None:
     Raises:
         OSError: the old file is unchanged.
     """
-    part = path.with_name(f".{token_hex(16)}.partial")
+    part = path.with_name(f".{os.urandom(16).hex()}.partial")
     try:
         mode = 0o600 if private else 0o666
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb") as file:

@@ -1,6 +1,7 @@
 """Large tables on disk: the same fold as in memory, at every step; files that others use are never changed."""
 
 import copy
+import json
 import multiprocessing
 import random
 from pathlib import Path
@@ -17,6 +18,7 @@ from artifactstore.catalog.fold.tables import LARGE
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.catalog.spill.table import SpilledTable, get_many, keys_with_prefix
 from artifactstore.model.encoding import canonical_json
+from artifactstore.work.session.caches import FoldCache
 from tests.catalog.test_fold_properties import JOURNALS, TXNS, _told
 
 
@@ -68,8 +70,8 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
         plain = copy.deepcopy(plain)
         for _ in range(60):
             key = f"k{dice.randrange(12)}"
-            act = dice.randrange(8)
-            base.recording = act != 7
+            act = dice.randrange(10)
+            base.recording = act < 7
             if act == 0:
                 plain.setdefault(key, []).append(act)
                 if key not in table:
@@ -92,6 +94,11 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
                 table.reopen(base, written=True)
                 base = base.publish_as(tmp_path / f"{seed}-{dice.random()}.sqlite", {"runs": len(table)})
                 table.reopen(base, written=False)
+            elif act == 8:
+                assert table.load()
+            elif act == 9 and not base.own and (delta := json.loads(json.dumps(table.delta()))) is not None:
+                table = SpilledTable(base, "runs")
+                table.restore(delta)
             assert table.get(key) == plain.get(key)
             assert (key in table) == (key in plain)
             assert len(table) == len(plain)
@@ -102,6 +109,57 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
         assert [*table.items()] == [*plain.items()]
         assert [*table.values()] == [*plain.values()]
         assert sorted(keys_with_prefix(table, "k1")) == sorted(key for key in plain if key.startswith("k1"))
+
+
+@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=pytest.mark.slow)])
+def test_a_fold_from_the_cache_is_the_fold_after_each_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: int
+) -> None:
+    """Each entry is folded by a process of its own: by turns its file of tables is written, and what differs from it."""
+    monkeypatch.setattr(FoldCache, "FILED", -1)
+    monkeypatch.setattr(FoldCache, "STEP", 3)
+    monkeypatch.setattr(FoldCache, "SHARE", 10**9)
+    cache = FoldCache(tmp_path, "x")
+
+    @settings(max_examples=examples, deadline=None)
+    @given(JOURNALS)
+    def check(journal: Any) -> None:
+        story = _told(journal)
+        plain = State()
+        cache.save(State(), "")
+        for entry in story.entries:
+            plain.apply(copy.deepcopy(entry))
+            loaded = cache.load()
+            assert loaded is not None
+            state, last = loaded
+            assert (state.head, last) == (entry["seq"] - 1, str(entry["seq"] - 1) if entry["seq"] > 1 else "")
+            state.apply(copy.deepcopy(entry))
+            assert state.base is not None
+            assert not state.base.own
+            cache.save(state, str(entry["seq"]))
+            again = cache.load()
+            assert again is not None
+            assert canonical_json(again[0].dump()) == canonical_json(plain.dump())
+            assert [*again[0].runs] == [*plain.runs]
+
+    check()
+
+
+def test_the_differences_are_written_until_they_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FoldCache, "FILED", 10)
+    monkeypatch.setattr(FoldCache, "STEP", 4)
+    store = artifactstore.open(tmp_path / "store", cache=None)
+    for n in range(30):
+        store.put(b"%d" % n, f"n{n % 7}")
+    files = []
+    for n in range(12):
+        artifactstore.open(tmp_path / "store", cache=tmp_path / "cache").put(b"later %d" % n, f"later/n{n}")
+        assert len(artifactstore.open(tmp_path / "store", cache=tmp_path / "cache").names()) == 7 + n + 1
+        files.append([*(tmp_path / "cache").rglob("fold-*.sqlite")])
+    assert 1 < len({path for some in files for path in some}) < 6
+    kept = FoldCache(tmp_path / "cache", store._session.core().config.store).load()
+    assert kept is not None
+    assert store._session.core().journal.catch_up() - kept[0].head <= 4 + 1
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
+from typer.main import get_command, get_command_name
 
 from artifactstore.cli import main, runner
 from artifactstore.cli.options import app
@@ -361,6 +361,25 @@ def test_a_question_to_the_store_loads_no_pydantic(filled, command):
     script = f"import sys; from artifactstore.cli import main; main({command}); print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
+
+
+def test_each_command_is_in_the_module_that_is_loaded_for_it():
+    runner.load_commands()
+    found: dict[str, set[str]] = {}
+    for one in app.registered_commands:
+        assert one.callback is not None
+        module = one.callback.__module__.removeprefix("artifactstore.cli.")
+        found.setdefault(module, set()).add(one.name or get_command_name(one.callback.__name__))
+    assert found == {module: {*names} for module, names in runner.COMMANDS.items()}
+
+
+def test_a_list_of_names_loads_nothing_that_reads_content(filled):
+    script = "import sys; from artifactstore.cli import main; main(['ls']); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = {one.strip("' ") for one in done.stdout.splitlines()[-1].strip("[]").split(",")}
+    unwanted = {"pyarrow", "fsspec", "numpy", "pydantic", "hashlib", "socket"}
+    rooms = ("artifactstore.content.", "artifactstore.signing.", "artifactstore.work.put.", "artifactstore.catalog.gates.")
+    assert not [one for one in loaded if one in unwanted or one.startswith(rooms)]
 
 
 def test_options_get_the_values_that_typer_alone_gives_them():

@@ -20,7 +20,7 @@ from artifactstore.catalog.actions import Naming, action
 from artifactstore.cli import main
 from artifactstore.cli.options import time_of
 from artifactstore.errors import BackendError
-from artifactstore.work.queries.queries import Following
+from artifactstore.work.queries.log import Following
 from tests.warm import Warm
 
 D1, D2, D3 = ("blake3:" + one * 64 for one in "123")

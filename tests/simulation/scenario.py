@@ -80,6 +80,9 @@ class Kept:
     def save(self, fold: Any, digest: str) -> None:
         self._kept = (json.dumps(fold.dump()), digest)
 
+    def is_due(self, fold: Any, saved: int) -> bool:
+        return bool(fold.head - saved > saved // 64)
+
     def see(self, entry: Any) -> None:
         """Keep nothing but folds."""
 

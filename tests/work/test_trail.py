@@ -13,7 +13,7 @@ from artifactstore import Store
 from artifactstore.catalog.audit import Event, Walk
 from artifactstore.errors import CorruptionError
 from artifactstore.journal.chain import entry_key
-from artifactstore.work.queries.queries import wanted_by
+from artifactstore.work.queries.log import wanted_by
 from tests.catalog.telling import received
 from tests.maintenance.test_tampering import made
 from tests.work.registry.test_verify import force

@@ -7,7 +7,6 @@ then the folder is synced. A crash leaves at most a `.tmp-<32 hex>` file, which 
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -81,7 +80,7 @@ class LocalBackend(Backend):
     def storage_time(self, *, fresh: bool = False) -> datetime | None:
         """Return the time by the file system's clock; a file server may have its own."""
         if fresh:
-            temporary = os.path.join(self.url, f".tmp-{secrets.token_hex(16)}")  # noqa: PTH118
+            temporary = os.path.join(self.url, f".tmp-{os.urandom(16).hex()}")  # noqa: PTH118
             try:
                 fd = os.open(temporary, _NEW, 0o600)
                 os.write(fd, b"1")
@@ -276,7 +275,7 @@ class LocalBackend(Backend):
         folder, name = os.path.split(path)
         if _TEMPORARY.fullmatch(name):
             raise InvalidInputError(f"not a key: {key!r}; such names are reserved for temporary files")
-        temporary = os.path.join(folder, f".tmp-{secrets.token_hex(16)}")  # noqa: PTH118
+        temporary = os.path.join(folder, f".tmp-{os.urandom(16).hex()}")  # noqa: PTH118
         step = Step(path)
         with step:
             fd = self._open_new(temporary, folder)

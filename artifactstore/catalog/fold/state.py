@@ -9,19 +9,18 @@ undone.
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.fold.judge import Void, judge, relies_on_lost
 from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
 from artifactstore.catalog.fold.tables import Tables
 from artifactstore.catalog.fold.times import reset_by
-from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.model.facts import WINDOW, Fact
 from artifactstore.model.fields import sane
 from artifactstore.model.format import FORMAT, needed
 
 if TYPE_CHECKING:
+    from artifactstore.catalog.fold.judge import Void
     from artifactstore.model.schema import Entry, Txn
 
-__all__ = ["State", "Void"]
+__all__ = ["State"]
 
 _SPILL_CHECK: Final = 256  # entries between two checks of the tables' memory
 _CLEAN_UP: Final = 1024  # entries between two clean-ups of the verdicts
@@ -37,7 +36,7 @@ class State(Tables):
         """The number of the last entry folded."""
         return int(self.header["head"])
 
-    def apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None" = None) -> list[Void | None]:
+    def apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None" = None) -> "list[Void | None]":
         """Fold an entry; return for each of its transactions why it is void, or None if it took effect.
 
         Args:
@@ -50,7 +49,9 @@ class State(Tables):
             self.spill_if_large()
         return outcome
 
-    def _apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None") -> list[Void | None]:
+    def _apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None") -> "list[Void | None]":
+        from artifactstore.catalog.fold.judge import Void, judge  # noqa: PLC0415 - a kept fold that is read needs no rules
+
         seq = entry["seq"]
         time = max(self.header["time"], entry["time"])
         if time != entry["time"] and (resets := reset_by(self.header, seq, entry["time"])) is not None:
@@ -82,8 +83,10 @@ class State(Tables):
         found = self.verdicts.get(txn)
         return None if found is None else (int(found[0]), found[1])
 
-    def predict(self, txns: "Sequence[Txn]", time: str) -> list[Void | None]:
+    def predict(self, txns: "Sequence[Txn]", time: str) -> "list[Void | None]":
         """Judge transactions as the next entry would, in order, and leave the state unchanged."""
+        from artifactstore.catalog.fold.judge import judge, relies_on_lost  # noqa: PLC0415 - as above
+
         seq, time = self.head + 1, max(time, self.header["time"])
         outcome: list[Void | None] = []
         with self._recording(), self._trial():
@@ -368,6 +371,8 @@ class State(Tables):
                 self._set(table, store, {})
             for there, here in news:
                 self._set(table[store], there, here)
+        if self.gates:
+            from artifactstore.catalog.gates.evaluate import gates_of  # noqa: PLC0415 - as above
         for inner in fact["facts"]:
             kind, reason = inner.get("fact"), inner.get("reason", fact.get("reason"))
             if kind in LAYOUT or kind == "received":

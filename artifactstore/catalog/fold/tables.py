@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
@@ -20,39 +21,13 @@ from artifactstore.runtime.loading import gc_paused
 __all__ = ["LARGE", "Tables"]
 
 _ABSENT: Final = object()
+_ROW: Final = 200  # bytes of a row as JSON, about
 _TABLES: Final = (
-    "header",
-    "verdicts",
-    "holders",
-    "manifests",
-    "condemned_manifests",
-    "condemned_packs",
-    "stored",
-    "names",
-    "aliases",
-    "unnamed",
-    "versions_by_digest",
-    "metrics",
-    "holds",
-    "tainted",
-    "runs",
-    "produced_by",
-    "used_by_runs",
-    "edges",
-    "hooks",
-    "received",
-    "renamed",
-    "received_metrics",
-    "snapshots",
-    "measures",
-    "approvals",
-    "changed",
-    "signed",
-    "gates",
-    "retention",
-    "name_metadata",
-    "damaged",
-)
+    "header", "verdicts", "holders", "manifests", "condemned_manifests", "condemned_packs", "stored", "names", "aliases",
+    "unnamed", "versions_by_digest", "metrics", "holds", "tainted", "runs", "produced_by", "used_by_runs", "edges", "hooks",
+    "received", "renamed", "received_metrics", "snapshots", "measures", "approvals", "changed", "signed", "gates",
+    "retention", "name_metadata", "damaged",
+)  # fmt: skip
 _STORED_AS: Final = {  # table → its name in caches and snapshots, where that differs
     "header": "marks",
     "received_metrics": "hearsay",
@@ -148,6 +123,8 @@ class Tables:
         self._texts: dict[str, bytes] = {}
         self._base: SqliteTables | None = None
         self._growth = 1
+        self._deltas: dict[str, bytes] = {}  # what differs from the file of large tables, of those never accessed
+        self.base_head = 0  # the entry that this file stands at
 
     # -- storing
 
@@ -179,6 +156,11 @@ class Tables:
                 self._settle()
         except (sqlite3.Error, OSError):
             self._growth *= 2
+
+    def count_rows(self) -> int:
+        """Return the number of rows of large tables, estimated where these were not decoded yet."""
+        texts = self._texts
+        return sum(len(texts[table]) // _ROW if table in texts else len(getattr(self, table)) for table in LARGE)
 
     def _spill(self) -> None:
         base = SqliteTables.empty()
@@ -212,12 +194,30 @@ class Tables:
         return {_stored_as(table): len(getattr(self, table)) for table in LARGE}
 
     def publish(self, path: Path) -> None:
-        """Publish the file of large tables, with all changes, under a path for other processes."""
+        """Publish the file of large tables, with all changes, under a path for other processes.
+
+        Tables in memory are written there, and stay in memory.
+        """
+        if self._base is None:
+            base = SqliteTables.empty()
+            with base.transaction():
+                self._write_to(base)
+            base.publish_as(path, self._counts()).close()
+            return
         self._settle()
         assert self._base is not None
         self._base = self._base.publish_as(path, self._counts())
+        self.base_head = self.header["head"]
         for table in LARGE:
             getattr(self, table).reopen(self._base, written=False)
+
+    def deltas(self) -> dict[str, bytes]:
+        """Return what differs from the file of large tables, each table's as JSON."""
+        found = {_stored_as(table): text for table, text in self._deltas.items()}
+        for table in LARGE:
+            if table not in self._deltas and (delta := getattr(self, table).delta()) is not None:
+                found[_stored_as(table)] = json.dumps(delta, separators=(",", ":")).encode()
+        return found
 
     def write_file(self, path: Path, entry: str) -> None:
         """Write the whole state into one file, for other processes; the state is unchanged.
@@ -277,12 +277,13 @@ class Tables:
             setattr(made, table, tables[_stored_as(table)])
         return made
 
-    def texts(self) -> dict[str, bytes]:
+    def texts(self, *, filed: bool = False) -> dict[str, bytes]:
         """Return each table as JSON; tables never accessed since `load_texts` are returned unchanged.
 
-        Tables on disk are not included.
+        Tables on disk are not included, nor, if `filed`, large ones.
         """
-        return {_stored_as(table): self._text(table) for table in _TABLES if self._base is None or table not in LARGE}
+        skipped = LARGE if filed or self._base is not None else ()
+        return {_stored_as(table): self._text(table) for table in _TABLES if table not in skipped}
 
     def _text(self, table: str) -> bytes:
         if table in self._texts:
@@ -290,8 +291,10 @@ class Tables:
         return json.dumps(getattr(self, table), separators=(",", ":")).encode()
 
     @classmethod
-    def load_texts(cls, texts: Mapping[str, bytes], base: SqliteTables | None = None) -> Self:
-        """Build a state from the output of `texts`; a table is decoded on first access.
+    def load_texts(
+        cls, texts: Mapping[str, bytes], base: SqliteTables | None = None, deltas: Mapping[str, bytes] = MappingProxyType({})
+    ) -> Self:
+        """Build a state from the output of `texts` and `deltas`; a table is decoded on first access.
 
         Listing the names of a hundred thousand entries needs a third of the state.
 
@@ -303,7 +306,11 @@ class Tables:
         made._base = base
         for table in _TABLES[1:]:
             if base is not None and table in LARGE:
-                setattr(made, table, _spilled(base, table))
+                if _stored_as(table) in deltas:
+                    made._deltas[table] = deltas[_stored_as(table)]
+                    delattr(made, table)
+                else:
+                    setattr(made, table, _spilled(base, table))
             else:
                 made._texts[table] = texts[_stored_as(table)]
                 delattr(made, table)
@@ -312,6 +319,12 @@ class Tables:
     if not TYPE_CHECKING:  # a type checker sees the attributes set by __init__
 
         def __getattr__(self, table: str) -> Any:
+            if (delta := self.__dict__.get("_deltas", {}).get(table)) is not None:
+                spilled = _spilled(self._base, table)
+                spilled.restore(json.loads(delta))
+                setattr(self, table, spilled)
+                del self._deltas[table]
+                return spilled
             texts = self.__dict__.get("_texts", {})
             if table not in texts:
                 raise AttributeError(table)

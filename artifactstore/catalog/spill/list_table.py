@@ -22,6 +22,20 @@ class SpilledLists(SpilledTable):
         super().reopen(base, written=written)
         self.added = 0 if written else self.added
 
+    def _changes(self) -> dict[str, Any]:
+        return {key: rows.delta() if isinstance(rows, _Members) else rows for key, rows in self.changed.items()}
+
+    def _restored(self, key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return value
+        text = self._base.text(self._name, key)
+        if text is None:
+            raise KeyError(key)
+        found = _Members(self, key, *json.loads(text))
+        found.restore(value)
+        self.added += value["count"] - value["stored"]
+        return found
+
     def _decoded(self, key: str, text: bytes) -> Any:
         return _Members(self, key, *json.loads(text))
 
@@ -132,6 +146,21 @@ class _Members(Sequence[Any]):
             raise IndexError(f"all of {self._key} is in the file")
         self._count -= 1
         return self.changed.pop(self._count)
+
+    def delta(self) -> dict[str, Any]:
+        """Return what differs from the file, as a JSON value."""
+        return {"stored": self._stored, "count": self._count, "changed": self.changed}
+
+    def restore(self, delta: Mapping[str, Any]) -> None:
+        """Apply the output of `delta` to a list of the same file.
+
+        Raises:
+            ValueError: the file has another list.
+        """
+        if delta["stored"] != self._stored:
+            raise ValueError(self._key)
+        self._count = delta["count"]
+        self.changed = {int(at): member for at, member in delta["changed"].items()}
 
 
 def write_lists(base: SqliteTables, table: str, lists: Mapping[str, Any], gone: Iterable[str]) -> None:

@@ -1,15 +1,16 @@
 """Large tables of the fold on disk: a mapping that reads rows on access, and keeps changed rows in memory."""
 
 import json
-from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, Final
 
 from artifactstore.catalog.spill.sqlite_file import SqliteTables, encoded
 
-__all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix"]
+__all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix", "load"]
 
 _ABSENT: Final = object()
 _MAX_CACHED: Final = 50_000  # max rows of a table cached in memory after reading
+_SCAN: Final = 4  # if more than one row of so many is wanted, all are read
 
 
 class SpilledTable(MutableMapping[str, Any]):
@@ -28,6 +29,7 @@ class SpilledTable(MutableMapping[str, Any]):
         self.gone: set[str] = set()
         self._added: dict[str, None] = {}  # keys that are not in the file, in order
         self._loaded: dict[str, Any] = {}
+        self._order: list[str] | None = None  # the keys in the file, once all of its rows were loaded
         self._missed: str | None = None  # the last key not found in the file
 
     def _find(self, key: str) -> Any:
@@ -38,7 +40,7 @@ class SpilledTable(MutableMapping[str, Any]):
         if value is _ABSENT:
             if key in self.gone:
                 return _ABSENT
-            text = self._base.text(self._name, key)
+            text = None if self._order is not None else self._base.text(self._name, key)
             if text is None:
                 self._missed = key
                 return _ABSENT
@@ -69,7 +71,7 @@ class SpilledTable(MutableMapping[str, Any]):
     def __contains__(self, key: object) -> bool:
         if key in self.changed or key in self._loaded:
             return True
-        return key not in self.gone and self._base.has(self._name, str(key))
+        return key not in self.gone and self._order is None and self._base.has(self._name, str(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key not in self.changed and (key == self._missed or not self._base.has(self._name, key)):
@@ -89,23 +91,27 @@ class SpilledTable(MutableMapping[str, Any]):
             self.gone.add(key)
 
     def __iter__(self) -> Iterator[str]:
-        yield from (key for key in self._base.keys(self._name) if key not in self.gone)
+        keys = self._base.keys(self._name) if self._order is None else self._order
+        yield from (key for key in keys if key not in self.gone)
         yield from self._added
 
     def __len__(self) -> int:
         return self._count - len(self.gone) + len(self._added)
 
     def items(self) -> ItemsView[str, Any]:
-        """Return keys and values in order; rows only iterated over are not cached."""
+        """Return keys and values in order; rows only iterated over are not cached, unless these are few."""
         return _Items(self)
 
     def values(self) -> ValuesView[Any]:
-        """Return the values in order, not cached either."""
+        """Return the values in order, likewise."""
         return _Values(self)
 
     def pairs(self) -> Iterator[tuple[str, Any]]:
         """Yield keys and values in order."""
-        rows = self._stored()
+        if self.load():
+            rows: Iterable[tuple[str, Any]] = self._in_memory()
+        else:
+            rows = self._stored()
         if not self.gone and not self.changed:
             yield from rows
             return
@@ -114,6 +120,17 @@ class SpilledTable(MutableMapping[str, Any]):
                 yield key, self.changed.get(key, value)
         for key in self._added:
             yield key, self.changed[key]
+
+    def load(self) -> bool:
+        """Load all rows, for a question that needs most of them; return whether they are in memory, which many are not."""
+        if self._order is None and self._count <= _MAX_CACHED and not self._base.recording:
+            found = dict(self._stored())
+            self._order = [*found]
+            self._loaded = {key: value for key, value in found.items() if key not in self.changed and key not in self.gone}
+        return self._order is not None
+
+    def _in_memory(self) -> Iterator[tuple[str, Any]]:
+        return ((key, self._loaded.get(key)) for key in self._order or ())
 
     def _stored(self) -> Iterator[tuple[str, Any]]:
         return self._base.items(self._name)
@@ -138,9 +155,13 @@ class SpilledTable(MutableMapping[str, Any]):
             value = self.changed.get(key, self._loaded.get(key, _ABSENT))
             if value is not _ABSENT:
                 found[key] = value
-            elif key not in self.gone:
+            elif key not in self.gone and self._order is None:
                 wanted.append(key)
-        found.update(self._base.get_many(self._name, wanted))
+        if len(wanted) * _SCAN > self._count:  # reading all rows is faster than finding so many
+            chosen = {*wanted}
+            found.update((key, value) for key, value in self._base.items(self._name) if key in chosen)
+        else:
+            found.update(self._base.get_many(self._name, wanted))
         return found
 
     @property
@@ -153,10 +174,28 @@ class SpilledTable(MutableMapping[str, Any]):
         base.write(self._name, [(key, value) for key, value in self.changed.items() if key not in self._added], self.gone)
         base.write(self._name, ((key, self.changed[key]) for key in self._added), ())
 
+    def delta(self) -> dict[str, Any] | None:
+        """Return what differs from the file, as a JSON value; None if nothing does."""
+        if not self.changed and not self.gone:
+            return None
+        return {"rows": self._changes(), "added": [*self._added], "gone": sorted(self.gone)}
+
+    def _changes(self) -> dict[str, Any]:
+        return self.changed
+
+    def restore(self, delta: Mapping[str, Any]) -> None:
+        """Apply the output of `delta` to a table of the same file."""
+        self.changed = {key: self._restored(key, value) for key, value in delta["rows"].items()}
+        self._added, self.gone = dict.fromkeys(delta["added"]), set(delta["gone"])
+
+    def _restored(self, _key: str, value: Any) -> Any:
+        return value
+
     def reopen(self, base: SqliteTables, *, written: bool) -> None:
         """Switch to another file of the same rows; `written`: it contains the changed rows, too."""
         self._base = base
         if written:
+            self._loaded, self._order = {}, None
             self._count += len(self._added) - len(self.gone)
             self.changed, self.gone, self._added, self._missed = {}, set(), {}, None
 
@@ -184,6 +223,13 @@ def keys_with_prefix(table: MutableMapping[str, Any], prefix: str) -> Iterator[s
     if isinstance(table, SpilledTable):
         return table.keys_with_prefix(prefix)
     return (key for key in table if key.startswith(prefix))
+
+
+def load(*tables: MutableMapping[str, Any]) -> None:
+    """Load tables for a question that needs most of their rows."""
+    for table in tables:
+        if isinstance(table, SpilledTable):
+            table.load()
 
 
 def get_many(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _subject(subject: str, name: str | None, alias: str | None) -> tuple[str, st
 
 
 def _print_transactions(store: Any, wanted: Any, number: int | None, *, everything: bool) -> None:
-    from artifactstore.work.queries.queries import transactions  # noqa: PLC0415 - `--help` must not load the store
+    from artifactstore.work.queries.log import transactions  # noqa: PLC0415 - `--help` must not load the store
 
     if number is None and not everything and sys.stdout.isatty():
         number = _ON_A_TERMINAL
@@ -142,7 +142,7 @@ def _follow(store: Any, wanted: Any, number: int | None, *, facts: bool, as_json
     """Print the last transactions and all that come, oldest first, each line at once; an outage is waited for."""
     from artifactstore.display.lists import LISTS  # noqa: PLC0415 - `--help` must not load it
     from artifactstore.display.outline import table_of  # noqa: PLC0415 - as above
-    from artifactstore.work.queries.queries import Following  # noqa: PLC0415 - as above
+    from artifactstore.work.queries.log import Following  # noqa: PLC0415 - as above
 
     following = Following(store._session, wanted, number)  # noqa: SLF001 - as above
     columns: Sequence[Any] = LISTS["events" if facts else _layout()]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.catalog.fold.state import Void
+from artifactstore.catalog.fold.judge import Void
 from artifactstore.errors import ConflictError, RefusedError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal

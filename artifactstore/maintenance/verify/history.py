@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.audit import clock_behind
-from artifactstore.catalog.fold.state import State, Void
+from artifactstore.catalog.fold.judge import Void
+from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.journal.chain import entry_key
 from artifactstore.maintenance.verify.report import Finding, Report

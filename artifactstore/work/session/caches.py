@@ -2,23 +2,20 @@
 
 import json
 import os
-import secrets
 import shutil
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.backend.wrappers.range_cache import cache_limit, cached_bytes
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
-from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.read.tree_cache import TreeCache
 from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
@@ -27,6 +24,7 @@ from artifactstore.work.session.name_list import NameList
 from artifactstore.work.settings.settings import TAG, TAGGED
 
 if TYPE_CHECKING:
+    from artifactstore.content.manifests.manifest import Manifest
     from artifactstore.model.schema import Entry
 
 __all__ = ["CacheUse", "CheckedManifests", "FoldCache", "LastHead", "Manifests", "cache_use", "clear_cache", "is_cache"]
@@ -38,13 +36,24 @@ _ROWS: Final = 3_000_000  # files and chunks of manifests in memory: about 500 M
 class FoldCache:
     """The fold of one store in the cache folder; any failure to read it counts as a cache miss.
 
-    One line of JSON (locations of the tables, and a checksum of them all), then the tables as JSON. The large tables of a
-    large store are in a separate file beside it, which never changes.
+    One line of JSON (locations of the tables, and a checksum of them all), then the tables as JSON. The large tables of a store
+    that is not small are in a separate file beside it, which never changes: a question reads the rows that it needs. Then the
+    first file has what differs from it, until that is much.
+
+    Args:
+        folder: the cache.
+        store: the store's id.
+        part: of the folder of the store, for another fold than the journal's.
     """
 
-    def __init__(self, folder: Path, store: str) -> None:
-        self._path = folder / "stores" / store / "fold.json"
+    SHARE = 64  # the tables are written anew when 1/64 of the entries are new: that costs little compared with reading them
+    FILED = 20_000  # rows from which the large tables are a file: decoding as many takes 0.2 s
+    STEP = 64  # new entries after which the differences are written
+
+    def __init__(self, folder: Path, store: str, part: str = "") -> None:
+        self._path = folder / "stores" / store / part / "fold.json"
         self._names = NameList(self._path.parent)
+        self._is_text = False  # whether large tables were found as text, which an earlier version wrote
 
     def see(self, entry: "Entry") -> None:
         """Note the names in an entry that was folded."""
@@ -54,8 +63,18 @@ class FoldCache:
         """Write what was noted."""
         self._names.note(fold)
 
+    @property
+    def folder(self) -> Path:
+        """The folder of its files."""
+        return self._path.parent
+
     def load(self) -> tuple[State, str] | None:
         """Return the cached fold and the digest of its last entry."""
+        found = self.load_with()
+        return None if found is None else found[:2]
+
+    def load_with(self) -> tuple[State, str, dict[str, bytes]] | None:
+        """Return the cached fold, the digest of its last entry, and what was saved with it."""
         try:
             line, _, body = read_own(self._path).partition(b"\n")
             kept = json.loads(line)
@@ -63,37 +82,51 @@ class FoldCache:
                 return None
             view = memoryview(body)
             texts = {table: bytes(view[start:end]) for table, (start, end) in kept["tables"].items()}
-            base = None
+            base, deltas = None, {}
+            self._is_text = not kept["base"] and len(body) > self.FILED * 200
             if kept["base"]:
+                deltas = {table: bytes(view[start:end]) for table, (start, end) in kept.get("deltas", {}).items()}
                 path = self._path.with_name(str(kept["base"]))
                 if not is_own(path.stat()):
                     return None
                 base = SqliteTables(path, own=False)
-            return State.load_texts(texts, base), str(kept["digest"])
+            fold = State.load_texts(texts, base, deltas)
+            fold.base_head = int(kept.get("base_head", 0))
+            more = {name: bytes(view[start:end]) for name, (start, end) in kept.get("more", {}).items()}
+            return fold, str(kept["digest"]), more
         except (OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
             return None
 
-    def save(self, fold: Any, digest: str) -> None:
-        """Save a fold, completely or not at all."""
-        with suppress(OSError, sqlite3.Error):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._save(fold, digest)
+    def is_due(self, fold: Any, saved: int) -> bool:
+        """Return whether enough entries were folded since entry `saved` to save the fold again."""
+        if fold.base is None or fold.base.own:
+            return self._is_text or bool(fold.head - saved > saved // self.SHARE)
+        return bool(fold.head - saved > min(saved // self.SHARE, max(self.STEP, (saved - fold.base_head) // 8)))
 
-    def _save(self, fold: Any, digest: str) -> None:
-        base = None
-        if fold.base is not None:
-            base = f"fold-{fold.head}-{secrets.token_hex(8)}.sqlite"
+    def save(self, fold: Any, digest: str, more: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Save a fold, completely or not at all; `more` is saved with it."""
+        with suppress(OSError, sqlite3.Error):
+            self._is_text = False
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._save(fold, digest, more)
+
+    def _save(self, fold: Any, digest: str, more: Mapping[str, bytes]) -> None:
+        base, head, deltas = None, 0, {}
+        if self._fits(fold):
+            base, head, deltas = fold.base.path.name, fold.base_head, fold.deltas()
+        elif fold.base is not None or fold.count_rows() > self.FILED:
+            base, head = f"fold-{fold.head}-{os.urandom(8).hex()}.sqlite", fold.head
             fold.publish(self._path.with_name(base))
-        places, body, at = {}, [], 0
-        for table, text in fold.texts().items():
-            places[table] = (at, at + len(text))
-            body.append(text)
-            at += len(text)
+        body: list[bytes] = []
+        places, changed, others = (_placed(texts, body) for texts in (fold.texts(filed=base is not None), deltas, more))
         whole = b"".join(body)
         kept = {
             "format": State.LAYOUT,
             "digest": digest,
             "base": base,
+            "base_head": head,
+            "deltas": changed,
+            "more": others,
             "checksum": hash_bytes(whole, "blake3").hex(),
             "tables": places,
         }
@@ -101,6 +134,29 @@ class FoldCache:
         # A file that another process may be about to open is left: it has read the previous line.
         for old in sorted(self._path.parent.glob("fold-*.sqlite"), key=lambda path: path.stat().st_mtime)[:-2]:
             old.unlink(missing_ok=True)
+
+    def _fits(self, fold: Any) -> bool:
+        """Return whether little differs from the file of large tables that is in this folder, and keep that from being removed."""
+        file = fold.base
+        if file is None or file.own or file.path.parent != self._path.parent:
+            return False
+        if fold.head - fold.base_head > max(fold.base_head // self.SHARE, self.STEP):
+            return False
+        try:
+            os.utime(file.path)
+        except OSError:
+            return False
+        return True
+
+
+def _placed(texts: Mapping[str, bytes], body: list[bytes]) -> dict[str, tuple[int, int]]:
+    """Append texts to a body, and return where each begins and ends."""
+    places, at = {}, sum(map(len, body))
+    for name, text in texts.items():
+        places[name] = (at, at + len(text))
+        body.append(text)
+        at += len(text)
+    return places
 
 
 def _facts(facts: Iterable[Any]) -> Iterator[Any]:
@@ -119,7 +175,7 @@ class Manifests:
         self._rows = 0
         self._lock = threading.Lock()
 
-    def get(self, manifest: str) -> Manifest | None:
+    def get(self, manifest: str) -> "Manifest | None":
         """Return a cached manifest, or None."""
         with self._lock:
             found = self._kept.get(manifest)
@@ -127,7 +183,7 @@ class Manifests:
                 self._kept.move_to_end(manifest)
             return found
 
-    def put(self, manifest: str, decoded: Manifest) -> None:
+    def put(self, manifest: str, decoded: "Manifest") -> None:
         """Add a manifest."""
         with self._lock:
             if manifest in self._kept:
@@ -139,7 +195,7 @@ class Manifests:
                 self._rows -= _weight(gone)
 
 
-def _weight(manifest: Manifest) -> int:
+def _weight(manifest: "Manifest") -> int:
     return len(manifest.paths) + len(manifest.chunks)
 
 
@@ -249,6 +305,9 @@ class CacheUse:
 
 def cache_use(folder: Path) -> CacheUse:
     """Measure a cache folder."""
+    from artifactstore.backend.wrappers.range_cache import cache_limit, cached_bytes  # noqa: PLC0415 - as below
+    from artifactstore.content.read.tree_cache import TreeCache  # noqa: PLC0415 - as below
+
     return CacheUse(str(folder), TreeCache(folder).size(), cached_bytes(folder), cache_limit())
 
 
@@ -265,6 +324,8 @@ def is_cache(disk: str, own: str | None) -> bool:
 
 def clear_cache(folder: Path) -> None:
     """Remove the contents of a cache folder that belong to this library, and nothing else."""
+    from artifactstore.content.read.tree_cache import TreeCache  # noqa: PLC0415 - only for this question
+
     TreeCache(folder).clear()
     for name in ("stores", "places"):
         shutil.rmtree(folder / name, ignore_errors=True)

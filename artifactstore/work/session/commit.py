@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from artifactstore.catalog.fold.state import Void
+from artifactstore.catalog.fold.judge import Void
 from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.facts import Fact
 from artifactstore.model.fields import malformed

@@ -1,37 +1,107 @@
 """State of an existing store: its journal, fold and caches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.backend.base import Backend
-from artifactstore.content.manifests.hooks import HookIndex
-from artifactstore.content.packs.footers import Footers
-from artifactstore.content.write.stat_cache import StatCache
-from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
+from artifactstore.model.actor import Actor
 from artifactstore.model.facts import Config
+from artifactstore.runtime.loading import LOADING
 from artifactstore.work.session.caches import CheckedManifests, Manifests
+
+if TYPE_CHECKING:
+    from artifactstore.content.manifests.hooks import HookIndex
+    from artifactstore.content.packs.footers import Footers
+    from artifactstore.content.write.stat_cache import StatCache
+    from artifactstore.journal.append import Appender
 
 __all__ = ["Core", "Watch"]
 
+T = TypeVar("T")
 Watch = Callable[..., Callable[..., None]]  # (operation, bytes in all[, files in all]) → called with (bytes done[, files done])
 
 
-@dataclass(slots=True)
 class Core:
-    """State of an existing store, one per process."""
+    """State of an existing store, one per process. The parts that only writers and readers of content need are loaded on access.
 
-    config: Config
-    journal: Journal
-    appender: Appender
-    stats: StatCache
-    footers: Footers
-    checked: CheckedManifests
-    manifests: Manifests = field(default_factory=Manifests)
-    hooks: HookIndex = field(default_factory=HookIndex)
-    probed: bool = False
-    trail: Any = None  # the index of the audit trail, once it was asked for
+    Args:
+        config: `store.json`.
+        journal: the journal.
+        cache: the cache folder, or None.
+        author: the actor of what it appends.
+
+    Attributes:
+        checked: the manifests that this machine has written or verified.
+        manifests: decoded manifests.
+        probed: whether the backend was found to be writable.
+        trail: the index of the audit trail, once it was asked for.
+    """
+
+    def __init__(self, config: Config, journal: Journal, cache: Path | None, author: Actor) -> None:
+        self.config = config
+        self.journal = journal
+        self.checked = CheckedManifests(cache, config.store, journal.backend.url)
+        self.manifests = Manifests()
+        self.probed = False
+        self.trail: Any = None
+        self._cache = cache
+        self._author = author
+        self._parts: dict[str, Any] = {}
+
+    def _part(self, name: str, make: Callable[[], T]) -> T:
+        """Return a part, made by the first thread that asks for it."""
+        if name not in self._parts:
+            with LOADING:  # no fork happens meanwhile
+                if name not in self._parts:
+                    self._parts[name] = make()
+        part: T = self._parts[name]
+        return part
+
+    @property
+    def appender(self) -> "Appender":
+        """The loop that appends for all threads."""
+
+        def make() -> "Appender":
+            from artifactstore.journal.append import Appender  # noqa: PLC0415 - writers only
+
+            return Appender(self.journal, self._author)
+
+        return self._part("appender", make)
+
+    @property
+    def stats(self) -> "StatCache":
+        """The digests of local files, by their stat."""
+
+        def make() -> "StatCache":
+            from artifactstore.content.write.stat_cache import StatCache  # noqa: PLC0415 - as above
+
+            return StatCache(self._cache, self.config.digest)
+
+        return self._part("stats", make)
+
+    @property
+    def footers(self) -> "Footers":
+        """The footers of packs."""
+
+        def make() -> "Footers":
+            from artifactstore.content.packs.footers import Footers  # noqa: PLC0415 - as above
+
+            return Footers(self.backend)
+
+        return self._part("footers", make)
+
+    @property
+    def hooks(self) -> "HookIndex":
+        """The index of chunks that new content may share."""
+
+        def make() -> "HookIndex":
+            from artifactstore.content.manifests.hooks import HookIndex  # noqa: PLC0415 - as above
+
+            return HookIndex()
+
+        return self._part("hooks", make)
 
     @property
     def backend(self) -> Backend:

@@ -14,8 +14,6 @@ from typing import Any, Final, Self
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
-from artifactstore.backend.wrappers.overlay import OverlayBackend
-from artifactstore.backend.wrappers.read_only import ReadOnlyBackend
 from artifactstore.errors import InvalidInputError
 from artifactstore.journal.fetch import read_or_none
 from artifactstore.model.facts import CONFIG_KEY, parse_config
@@ -82,6 +80,9 @@ class ScratchStore:
 
     def over(self, backend: Backend) -> Backend:
         """Wrap the backend that a program opens."""
+        from artifactstore.backend.wrappers.overlay import OverlayBackend  # noqa: PLC0415 - few programs are run again
+        from artifactstore.backend.wrappers.read_only import ReadOnlyBackend  # noqa: PLC0415 - as above
+
         own = LocalBackend(self.folder)
         origin: Backend | None = None
         if backend.url != own.url:

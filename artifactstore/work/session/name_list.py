@@ -142,11 +142,14 @@ class NameList:
         if not may_write(self._path.parent):  # a cache in an image is only read
             return
         names = None if fold.base is not None else sorted(fold.names)  # a large store's are in the fold's file, sorted
+        newer = () if fold.base is None else fold.names.changed
         lines = None if names is None else [known.line()[:-1] for name in names if (known := _known(fold, name)) is not None]
         runs = {} if fold.base is not None else dict([*fold.runs.items()][-_RUNS:])
         later = [f"\t{run}\t{row['name']}".encode() for run, row in runs.items() if _is_plain(f"{run}{row['name']}")]
         later += [
-            known.line()[:-1] for name in fold.aliases if (known := _known(fold, name)) is not None and fold.base is not None
+            known.line()[:-1]
+            for name in dict.fromkeys([*fold.aliases, *newer])
+            if (known := _known(fold, name)) is not None and fold.base is not None
         ]
         self._replace(lines, later, b"%d" % fold.head)
 

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.backend.wrappers.caching import CachingBackend
-from artifactstore.backend.wrappers.offline import UnreachableBackend
-from artifactstore.backend.wrappers.range_cache import RangeCache
 from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
@@ -40,7 +37,11 @@ class OfflineFallback:
     def __init__(self, backend: Backend, cache: Path | None) -> None:
         far = backend.is_remote
         self.offline = far and os.environ.get("ARTIFACTSTORE_OFFLINE", "") not in {"", "0"}
-        self.backend = UnreachableBackend(backend, "ARTIFACTSTORE_OFFLINE is set") if self.offline else backend
+        self.backend = backend
+        if self.offline:
+            from artifactstore.backend.wrappers.offline import UnreachableBackend  # noqa: PLC0415 - only where asked for
+
+            self.backend = UnreachableBackend(backend, "ARTIFACTSTORE_OFFLINE is set")
         self._cache = cache if far and hasattr(os, "pread") else None
         self._away = float("-inf")
 
@@ -53,6 +54,9 @@ class OfflineFallback:
         """Return the backend of a store behind the cache, for reading immutable objects."""
         if self._cache is None:
             return backend
+        from artifactstore.backend.wrappers.caching import CachingBackend  # noqa: PLC0415 - stores on a network only
+        from artifactstore.backend.wrappers.range_cache import RangeCache  # noqa: PLC0415 - as above
+
         return CachingBackend(backend, RangeCache(self._cache, store), _CONSTANT, reachable=lambda: self.reachable)
 
     def mark_unreachable(self, error: BackendError, known: str) -> None:

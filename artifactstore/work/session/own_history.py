@@ -31,6 +31,10 @@ class _OwnFolds:
         found = self._cache.load()
         return found if found is not None and found[0].head >= _LONG else None
 
+    def is_due(self, fold: Any, saved: int) -> bool:
+        """Return whether to save the fold again."""
+        return bool(fold.head >= _LONG) and self._cache.is_due(fold, saved)
+
     def save(self, fold: Any, digest: str) -> None:
         """Save the fold of a long journal."""
         if fold.head >= _LONG:

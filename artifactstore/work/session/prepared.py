@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference
 from artifactstore.work.session.core import Core
+
+if TYPE_CHECKING:
+    from artifactstore.content.manifests.manifest import Manifest
 
 __all__ = ["Batch", "Prepared", "Staged", "Step", "current_batch"]
 
@@ -17,7 +19,7 @@ __all__ = ["Batch", "Prepared", "Staged", "Step", "current_batch"]
 class Staged:
     """Content that is durable and not yet named by an entry."""
 
-    manifest: Manifest
+    manifest: "Manifest"
 
 
 class Attempt(Protocol):

@@ -19,38 +19,27 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Resolved, resolve
-from artifactstore.content.codecs.chunker import CHUNKERS
-from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.packs.footers import Footers
-from artifactstore.content.write.stat_cache import StatCache
-from artifactstore.errors import (
-    AlreadyExistsError,
-    BackendError,
-    CorruptionError,
-    InvalidInputError,
-    NotFoundError,
-    RefusedError,
-)
-from artifactstore.journal.append import Appender
+from artifactstore.errors import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import format_time, new_id
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 from artifactstore.model.reference import PinnedReference, Reference
 from artifactstore.model.version import VERSION
+from artifactstore.runtime.loading import LOADING
 from artifactstore.runtime.local_files import may_write, write_gitignore
 from artifactstore.work.session.as_of import is_first, state_at
-from artifactstore.work.session.caches import CheckedManifests, FoldCache, LastHead
+from artifactstore.work.session.caches import FoldCache, LastHead
 from artifactstore.work.session.core import Core, Watch
 from artifactstore.work.session.fork import ScratchStore
-from artifactstore.work.session.manifests import ManifestReader, Proves
 from artifactstore.work.session.offline import OfflineFallback
 from artifactstore.work.session.prepared import Batch, current_batch
-from artifactstore.work.session.write_guard import check_write_guard, create_config, refuse_if_partial_copy
 from artifactstore.work.settings.settings import DEFAULT, author, cache_folder, find_url, secret_options
 
 if TYPE_CHECKING:
+    from artifactstore.content.manifests.manifest import Manifest
     from artifactstore.journal.snapshots import Snapshot
+    from artifactstore.work.session.manifests import ManifestReader, Proves
 
 __all__ = ["Session"]
 
@@ -105,7 +94,7 @@ class Session:
         self._core: Core | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._holding = ManifestReader()
+        self._reader: ManifestReader | None = None
         self._connect()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -154,18 +143,9 @@ class Session:
         brief = self.cache is None or self.backend.url.startswith("memory://")
         heads = None if self.cache is None or brief else LastHead(self.cache, config.store, self.backend.url)
         opener = partial(_open_snapshot, self.backend, config)
-        journal = Journal(
-            self.backend, config, partial(State, config.store), kept, cached_backend, open_snapshot=opener, heads=heads
-        )
-        appender = Appender(journal, author(f"artifactstore {VERSION}"))
-        return Core(
-            config,
-            journal,
-            appender,
-            StatCache(self.cache, config.digest),
-            Footers(self.backend),
-            CheckedManifests(self.cache, config.store, self.backend.url),
-        )
+        fold = partial(State, config.store)
+        journal = Journal(self.backend, config, fold, kept, cached_backend, open_snapshot=opener, heads=heads)
+        return Core(config, journal, self.cache, author(f"artifactstore {VERSION}"))
 
     def core(self) -> Core:
         """Return the store, for reading.
@@ -222,6 +202,8 @@ class Session:
             core = self.core()
         except NotFoundError:
             core = self.create(digest)
+        from artifactstore.work.session.write_guard import check_write_guard  # noqa: PLC0415 - writers only
+
         check_write_guard(core)
         return core
 
@@ -239,6 +221,9 @@ class Session:
                 raise RefusedError(f"cannot make a store at {self.url}, which is read-only: make it elsewhere and copy it there")
             self._check_empty()
         if self._core is None:
+            from artifactstore.content.codecs.chunker import CHUNKERS  # noqa: PLC0415 - only for a new store
+            from artifactstore.work.session.write_guard import create_config  # noqa: PLC0415 - as above
+
             config = Config.new(new_id(), digest, CHUNKERS, format_time(datetime.now(UTC)))
             if create_config(self.backend, config, self._connect):
                 if isinstance(self.backend, LocalBackend):
@@ -267,6 +252,8 @@ class Session:
             return
         if any(True for _ in self.backend.list("journal/")):
             raise self._lost_config()
+        from artifactstore.work.session.write_guard import refuse_if_partial_copy  # noqa: PLC0415 - writers only
+
         refuse_if_partial_copy(self.url, found)
         raise InvalidInputError(
             f"{self.url} is not an artifactstore and is not empty ({', '.join(found)} …): choose an empty or new location"
@@ -358,7 +345,18 @@ class Session:
 
     # -- manifests
 
-    def with_manifest(self, digest: str, use: Callable[[Manifest], T], *, part: int | None = None, relied_on: bool = False) -> T:
+    @property
+    def _holding(self) -> "ManifestReader":
+        if self._reader is None:
+            with LOADING:
+                from artifactstore.work.session.manifests import ManifestReader  # noqa: PLC0415 - lists of names need none
+
+                self._reader = self._reader or ManifestReader()
+        return self._reader
+
+    def with_manifest(
+        self, digest: str, use: "Callable[[Manifest], T]", *, part: int | None = None, relied_on: bool = False
+    ) -> T:
         """Call `use` with the manifest of an artifact, again if clean-up or repacking moved it meanwhile (docs/reference/protocol.md, rule 8).
 
         For `part` and `relied_on` see `ManifestReader.use`.
@@ -372,11 +370,11 @@ class Session:
             return use(staged.manifest)
         return self._holding.use(self.core(), digest, use, part=part, relied_on=relied_on)
 
-    def manifests(self, digest: str) -> list[Manifest]:
+    def manifests(self, digest: str) -> "list[Manifest]":
         """Return all manifests of an artifact that can be read; see `ManifestReader.each`."""
         return self._holding.each(self.core(), digest)
 
-    def holds(self, digest: str, *, read: bool = False, proves: Proves | None = None) -> bool:
+    def holds(self, digest: str, *, read: bool = False, proves: "Proves | None" = None) -> bool:
         """Return True if an artifact is verifiably stored, so that it need not be stored again (decision 0031).
 
         For `read` and `proves` see `ManifestReader.holds`.

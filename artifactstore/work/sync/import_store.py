@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Final, TypedDict, TypeVar
 
-from artifactstore.catalog.fold.state import Void
+from artifactstore.catalog.fold.judge import Void
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.known_chunks import FalseChunksError, KnownChunks, check_reused
 from artifactstore.content.transfer import amount_to_move, transfer

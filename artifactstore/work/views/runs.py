@@ -11,6 +11,7 @@ from artifactstore.catalog.lineage import RunInfo, run_info
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.runs import RunTable, Selection
 from artifactstore.catalog.series import Point, series
+from artifactstore.catalog.spill.table import load
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.runtime.loading import gc_paused
@@ -47,6 +48,8 @@ def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Sele
     if name is not None and not isinstance(name, str):
         raise InvalidInputError(f"name must be a str, got {name!r}")
     with session.query_state() as state, gc_paused():
+        if name is None:
+            load(state.runs, state.metrics, state.edges)
         wanted = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
         found = [recorded(session, state, run) for run in wanted]
     if name is not None and not found and "*" not in name:
