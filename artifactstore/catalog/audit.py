@@ -15,7 +15,7 @@ from artifactstore.catalog.rows import Rows
 from artifactstore.display.values import counted
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json, format_time, parse_time
-from artifactstore.model.facts import WINDOW, Fact
+from artifactstore.model.facts import ADOPTABLE, WINDOW, Fact
 from artifactstore.model.fields import finite, sane
 from artifactstore.printable import json_escaped, visible
 
@@ -330,9 +330,12 @@ def parse_txn(text: Any) -> tuple[str, int]:
 
 def outcome_of(found: Iterable[Event], birth: int, head: int) -> str:
     """Return the outcome of a transaction: committed, void, never (its window has passed), or unknown (it may still land)."""
-    outcomes = [event.outcome for event in found]
-    if "committed" in outcomes:
+    events = list(found)
+    if any(event.outcome == "committed" for event in events):
         return "committed"
-    if outcomes:
+    over = head >= birth + WINDOW
+    # Of what other writers may append, an old posting can be void while a newer one still takes effect.
+    open_ = all(event.outcome.startswith("void: base") and event.fact in ADOPTABLE for event in events)
+    if events and (over or not open_):
         return "void"
-    return "never" if head >= birth + WINDOW else "unknown"
+    return "never" if over else "unknown"

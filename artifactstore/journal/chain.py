@@ -36,7 +36,7 @@ __all__ = [
 FOLDER: Final = 1000  # entries per folder, so that one listing request shows a whole folder
 MAX_ENTRY: Final = 4 * 2**20  # bytes of one entry
 INBOX: Final = "journal/inbox/"
-INBOX_FOLDER: Final = 32  # births per folder of the inbox: under contention an entry has dozens of transactions (decision 0066)
+INBOX_FOLDER: Final = 16  # births per folder of the inbox: under contention an entry has dozens of transactions (decision 0066)
 _INBOX_NAME: Final = re.compile(r"journal/inbox/(0|[1-9]\d{0,11})/([0-9a-f]{32})-(0|[1-9]\d{0,11})\.(json|yield)", re.ASCII)
 
 

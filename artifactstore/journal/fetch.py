@@ -22,8 +22,10 @@ def read_many(backend: Backend, keys: Sequence[str]) -> list[bytes | None]:
     """Read objects concurrently; None for each absent one."""
     if len(keys) < 2 or backend.concurrency < 2:
         return [read_or_none(backend, key) for key in keys]
-    with Pool(min(len(keys), max(backend.concurrency, 16))) as pool:
-        return list(pool.map(lambda key: read_or_none(backend, key), keys))
+    with Pool(min(len(keys) - 1, max(backend.concurrency, 16))) as pool:
+        others = [pool.submit(read_or_none, backend, key) for key in keys[:-1]]
+        last = read_or_none(backend, keys[-1])  # a thread costs as much as a request to a near backend
+        return [*(one.result() for one in others), last]
 
 
 def list_folders(backend: Backend, start: int, count: int) -> tuple[int, bool]:
@@ -62,7 +64,7 @@ def last_listed(backend: Backend, start: int) -> int:
     return last
 
 
-def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = None) -> Iterator[bytes]:
+def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = None, step: int = 1) -> Iterator[bytes]:
     """Yield the bytes of entries `start`, `start + 1` … until one is definitely absent.
 
     Args:
@@ -71,12 +73,13 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
         known: entries up to here are known to exist (listed or read): if one of them is missing, that is damage; beyond, the
             number of entries per request doubles.
         end: stop after this number.
+        step: how many to request first beyond the known ones.
 
     Raises:
         CorruptionError: an entry is missing below one that exists.
         BackendError: an entry cannot be read; all before it were yielded.
     """
-    seq, step = start, 1
+    seq = start
     while end is None or seq <= end:
         # The entry after the last known one is requested in the same round trip, to prove that it is absent.
         upto = min(known + 1, seq + 255) if known >= seq else seq + step - 1

@@ -82,7 +82,7 @@ class Journal:
         """Return the number of the last entry read."""
         return int(self.fold.head)
 
-    def catch_up(self, *, confirm: bool = False) -> int:
+    def catch_up(self, *, confirm: bool = False, taken: int = 0) -> int:
         """Read every entry up to the head, checking the chain; returns the head.
 
         One round trip when nothing is new; cold, at most three after `store.json`.
@@ -90,6 +90,7 @@ class Journal:
         Args:
             confirm: also check that the last entry read still exists: an append after an entry that was taken back
                 (a folder restored from a copy, a recreated store) would leave a hole or a fork for ever.
+            taken: an entry that exists, as a failed create has shown: if it follows the last one, it also confirms that one.
 
         Raises:
             ConflictError: another store is at this URL now.
@@ -98,6 +99,8 @@ class Journal:
             BackendError: the head cannot be determined.
         """
         with self.lock:
+            if taken > self.head and not self._cold and self._follow():
+                return self.head
             if not self._cold:
                 # Over a network both requests are sent at once; on a disk a thread costs more than a read.
                 both = confirm and self.backend.is_remote
@@ -106,6 +109,16 @@ class Journal:
                     return self.head if both and following is None else self._read_on(self.head)
             with gc_paused():
                 return self._read_all()
+
+    def _follow(self) -> bool:
+        """Read on, two entries at a time; True if one follows the last: its `previous` is that one's digest."""
+        before = self.head
+        try:
+            self._read_on(before, step=2)
+        except CorruptionError:
+            if not self._was_taken_back(None):
+                raise
+        return self.head > before
 
     def confirm(self) -> int:
         """Read the last entry again and return its number: for a writer that has sent nothing yet.
@@ -178,8 +191,8 @@ class Journal:
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
         return True
 
-    def _read_on(self, known: int) -> int:
-        for raw in fetch_run(self.backend, self.head + 1, known):
+    def _read_on(self, known: int, *, step: int = 1) -> int:
+        for raw in fetch_run(self.backend, self.head + 1, known, step=step):
             self._take(raw)
         if not self._cold:
             self._keep()

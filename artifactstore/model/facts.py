@@ -6,7 +6,7 @@ newer `format` of the store may give those power over others (docs/reference/for
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ __all__ = [
     "WINDOW",
     "Config",
     "Fact",
+    "is_adoptable",
     "is_config",
     "parse_config",
     "parse_entry",
@@ -38,9 +39,14 @@ WINDOW: Final = 4096  # entries: a transaction may take effect this long after i
 
 Fact = dict[str, Any]
 
-# What nothing but a `condemned` can invalidate (docs/reference/protocol.md, rule 4); a `started` with a caller's id is excepted where it is judged.
+# What nothing but a `condemned` can invalidate (docs/reference/protocol.md, rule 4).
 ADOPTABLE: Final = frozenset({"stored", "versioned", "described", "measured", "started", "finished", "used", "produced"})
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+def is_adoptable(facts: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether another writer may append a transaction of these facts: not the start of a run whose id the caller chose."""
+    return all(fact.get("fact") in ADOPTABLE and not (fact["fact"] == "started" and fact.get("claimed")) for fact in facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -16,23 +15,18 @@ from artifactstore.backend.wrappers import retry_policy as retry_module
 from artifactstore.catalog.fold import judge as judge_module
 from artifactstore.catalog.fold import state as state_module
 from artifactstore.catalog.fold.state import State
-from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs import pack as pack_module
 from artifactstore.content.packs import writer as packer_module
-from artifactstore.content.packs.pack import pack_key
 from artifactstore.journal import append as append_module
-from artifactstore.journal import chain as chain_module
 from artifactstore.journal import fetch as fetch_module
+from artifactstore.journal import inbox as inbox_module
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal import segments as segments_module
 from artifactstore.journal import snapshots as snapshots_module
+from artifactstore.journal import turns as turns_module
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance import snapshot as snapshot_module
-from artifactstore.maintenance.gc import check as check_module
-from artifactstore.maintenance.gc import execute as execute_module
-from artifactstore.maintenance.gc import litter as litter_module
-from artifactstore.maintenance.gc.execute import collect
 from artifactstore.maintenance.sync import object_copy as whole_module
 from artifactstore.maintenance.sync import replicate as replicate_module
 from artifactstore.maintenance.sync.import_selection import ImportFilter
@@ -40,12 +34,12 @@ from artifactstore.model.actor import Actor
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import Config
 
-from .checker import Checker, live_digests
+from .checker import Checker
 from .neighbours import Copier, Importer, Visitor
 from .reference import Reference
 from .strangers import Stranger
 from .tasks import Habits, Process
-from .uploading import TaskPool, decoded
+from .uploading import TaskPool
 from .world import EPOCH, InlinePool, SimBackend, SimLock, Violation, World
 
 Act = Callable[[Process], Callable[[], None]]
@@ -112,23 +106,21 @@ class Scenario:
 
     def __init__(self, seed: int, habits: Habits, *, with_reference: bool) -> None:
         self.world = World(seed)
-        self.seed = seed
         rng = self.world.rng
         self.window = rng.choice([4096, 4096, 6, 3, 3])
         self.tidy = rng.choice([1, 1, 256])
         self.spill = rng.choice([2**20, 2**20, 2**20, 900])
         self.patience = rng.choice([0.0, 1.0, 5.0, 60.0])
-        self.adopting = rng.random() < 0.3
-        self.sealing = rng.random() < 0.15 or habits.sealing
+        self.sealing = rng.random() < 0.15
         self.furnished = rng.random() < 0.6  # something is there when all begins
         self.keeping = rng.random() < 0.4
         self.publishing = habits.publishing or random.Random(seed).random() < 0.12
         habits.strange = habits.strange or random.Random(seed + 1).random() < 0.08
         habits.by_library = habits.by_library or random.Random(seed + 2).random() < 0.08
+        habits.crowded = habits.crowded or random.Random(seed + 3).random() < 0.3
         self.mode = habits.mode or rng.choice(["alone", "alone", "copy", "import"])
         self.habits = habits
         self.with_reference = with_reference
-        self.inbox: list[dict[str, Any]] = []
         self.places: dict[str, Place] = {}
         self.stores: dict[str, Checker] = {}
         self.main = self._add("", seed)
@@ -177,6 +169,10 @@ class Scenario:
                 (append_module, "new_id", world.new_id),
                 (append_module, "datetime", SimpleNamespace(now=world.now)),
                 (append_module, "clock", clock),
+                (turns_module, "clock", clock),
+                (turns_module, "Pool", InlinePool),
+                (inbox_module, "Pool", InlinePool),
+                (append_module, "Pool", InlinePool),
                 (retry_module, "clock", clock),
                 (retry_module, "retry_seconds", lambda: self.patience),
                 (append_module, "SPILL", self.spill),
@@ -191,12 +187,6 @@ class Scenario:
                 (journal_module, "Pool", InlinePool),
                 (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),
-                (check_module, "decode", decoded),
-                (execute_module, "_BATCH", random.Random(self.seed + 3).choice([1, 2, 20_000])),
-                (litter_module, "new_id", world.new_id),
-                (litter_module, "WINDOW", self.window),
-                (litter_module, "INBOX_FOLDER", 2),
-                (chain_module, "INBOX_FOLDER", 2),
                 (snapshots_module, "_ENTRY", 2**40),  # a snapshot is always worth it
                 (snapshot_module, "Pool", InlinePool),
                 (replicate_module, "Pool", InlinePool),
@@ -209,32 +199,28 @@ class Scenario:
     def process(self, name: str = "") -> Process:
         place = self.places[name]
         backend = SimBackend(self.world, name)
-        if self.adopting and not name:
-            backend.on_trouble = self._post
         opening = partial(snapshot_module.open_snapshot, backend, "blake3") if self.publishing else None
         journal = Journal(backend, place.config, State, place.kept if self.keeping else None, open_snapshot=opening)
         journal.lock = SimLock(self.world, "journal")  # type: ignore[assignment]
         appender = Appender(journal, Actor("somebody", "os", "here", "simulator"), sleep=self.world.sleep)
         appender._turn = SimLock(self.world, "turn")  # type: ignore[assignment]
         place.checker.journals.append(journal)
+        self._show_adoptions(appender)
+        if self.habits.crowded:
+            appender._turns._until = 1e12  # it has lost a race just before all begins, and does not forget it
         copies = [] if name else self.copies
-        own = partial(self._own_history, name)
-        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies, own)
+        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies)
 
-    def _own_history(self, name: str) -> tuple[Journal, Appender]:
-        """A history for whoever deletes: of entries alone, as `work.session.own_history` makes it."""
-        place = self.places[name]
-        journal = Journal(SimBackend(self.world, name), place.config, State)
-        journal.lock = SimLock(self.world, "own journal")  # type: ignore[assignment]
-        appender = Appender(journal, Actor("janitor", "os", "here", "simulator"), sleep=self.world.sleep)
-        appender._turn = SimLock(self.world, "own turn")  # type: ignore[assignment]
-        place.checker.journals.append(journal)
-        return journal, appender
+    def _show_adoptions(self, appender: Appender) -> None:
+        adopt = appender._adopt
 
-    def _post(self, key: str, data: bytes) -> None:
-        """Whoever could not append posts what others may append for it."""
-        if key.startswith("journal/") and self.world.rng.random() < 0.5:
-            self.inbox += [txn for txn in json.loads(data)["txns"] if txn["adoptable"] and "spilled" not in txn]
+        def adopt_and_tell(good: Any, head: int, now: str) -> Any:
+            found = adopt(good, head, now)
+            if found:
+                self.world.log(f"    adopts {[one.txn['txn'][:6] for one in found]}")
+            return found
+
+        appender._adopt = adopt_and_tell  # type: ignore[method-assign]
 
     def populate(self) -> None:
         """Draw the tasks: at least one writer and one clean-up, some of them in one process."""
@@ -260,8 +246,6 @@ class Scenario:
         ]
         mix = [*acts] if self.habits.eager else rng.choice(mixes)
         chosen = [acts[name] for name in ("writer", "gc", *rng.choices(mix, k=rng.randint(2, 7)))]
-        if self.adopting:
-            chosen.append(lambda p: lambda: p.adopter(12, self.inbox))
         if self.sealing:
             chosen.append(lambda p: lambda: p.sealer(3))
         if self.publishing:
@@ -331,14 +315,13 @@ class Scenario:
 
     def finish(self) -> None:
         """What must hold when all is over."""
-        posted = {fact.get("marker") for txn in self.inbox for fact in txn["facts"]}
         for place in self.places.values():
             effects_of, forked = place.checker.effects, place.checker.forked
             for marker, told in place.told.items():
                 effects = effects_of.get(marker, [])
                 if isinstance(told, int) and effects != [told]:
                     raise Violation(f"told that {marker[:6]} is committed in {told}, it takes effect in {effects}")
-                if told == "failed" and effects and marker not in posted:
+                if told == "failed" and effects:
                     raise Violation(f"told that {marker[:6]} failed, it takes effect in {effects}")
                 if told == "unknown" and not self.world.faulty:
                     raise Violation(f"told that the outcome of {marker[:6]} is unknown, and nothing went wrong")
@@ -351,28 +334,6 @@ class Scenario:
             for name in self.places:
                 if name:
                     self._import_ends(name)
-
-        for name, place in self.places.items():
-            if place.checker.is_writable():
-                self._all_is_freed(name)
-
-    def _all_is_freed(self, name: str) -> None:
-        """Run again with nothing going wrong, a clean-up leaves what is needed, and nothing else."""
-        checker = self.places[name].checker
-        checker.deleters.add("last clean-up")
-        self.world.prepare("last clean-up", lambda: self._clean_up(name))
-        truth, needed = checker.truth, set[str]()
-        for digest in live_digests(truth):
-            manifest = str(truth.current_manifest(digest))
-            needed.update([manifest_key(manifest), *map(pack_key, truth.manifests[manifest][2])])
-        keys = {key.removeprefix(checker.place) for key in self.world.objects if checker.is_mine(key)}
-        if left := {key for key in keys if key.startswith(("manifests/", "packs/"))} - needed:
-            raise Violation(f"6: a clean-up of {name or 'the store'} leaves {sorted(left)}")
-
-    def _clean_up(self, name: str) -> None:
-        self.world.clock += 1000
-        journal, appender = self._own_history(name)
-        collect(journal, appender, dry_run=False, grace=timedelta(seconds=500))
 
     def _copy_is_whole(self) -> None:
         """Run again with nothing going wrong, the copy gets all that its source has."""

@@ -1,4 +1,4 @@
-"""What happens in a world: writers, movers of aliases, removers, clean-up, repacking, readers, adopters.
+"""What happens in a world: writers, movers of aliases, removers, clean-up, repacking, readers.
 
 Each follows docs/reference/format.md with the library's real Journal, Appender and State; content is a word, each of its
 letters a chunk, and each pack holds one letter. `Habits` are the rules of the protocol that lie in a task and not
@@ -8,19 +8,16 @@ in the library: mutants switch them off.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import scratch
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
-from artifactstore.errors import AlreadyExistsError, BackendError, ConflictError, NotFoundError, OutcomeUnknownError, RefusedError
+from artifactstore.errors import BackendError, NotFoundError, OutcomeUnknownError
 from artifactstore.journal.append import Appender
-from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.snapshots import Snapshot, content_key
-from artifactstore.maintenance.gc.execute import collect
 from artifactstore.maintenance.snapshot import publish
 from artifactstore.model.digest import Digest
 
@@ -38,12 +35,15 @@ class Habits:
     """Rules that tasks keep; a mutant switches one off."""
 
     waits_until_durable: bool = True
+    deletes_only_what_entries_condemn: bool = True
+    closes_upwards: bool = True
     reads_on_when_missing: bool = True
-    sealing: bool = False  # whether segments are sealed; drawn otherwise
+    keeps_what_is_held: bool = True
     publishing: bool = False  # whether snapshots are published, and forged; drawn otherwise
     mode: str | None = None  # what sort of world it is; drawn otherwise
     eager: bool = False  # whether what rarely meets there is all that happens
     strange: bool = False  # whether clients with faults append, too; drawn otherwise
+    crowded: bool = False  # whether all writers expect others, and use the inbox from the start; drawn otherwise
     by_library: bool = False  # whether content goes through the library's ingest; drawn otherwise
 
 
@@ -53,10 +53,6 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure
     def __init__(self, void: Any) -> None:
         super().__init__(str(void))
         self.code = void.code
-
-
-def _nowhere() -> NoReturn:
-    raise AssertionError("only a world knows how histories are read")
 
 
 @dataclass(slots=True)
@@ -76,7 +72,6 @@ class Process:
     habits: Habits
     told: dict[str, int | str]
     copies: list[Checker] = field(default_factory=list)
-    own_history: Callable[[], tuple[Journal, Appender]] = field(default=_nowhere)
 
     def fork_neighbours(self) -> None:
         """Note that an owner makes copies writable beside their source."""
@@ -249,19 +244,68 @@ class Process:
 
     def gc(self, rounds: int) -> None:
         self.checker.deleters.add(self.world.current.name)  # type: ignore[union-attr]
-        journal, appender = self.own_history()
         for _ in range(rounds):
-            self.quietly(lambda: self._clean(journal, appender))
+            self.quietly(self._clean)
 
-    def _clean(self, journal: Journal, appender: Appender) -> None:
-        grace = timedelta(seconds=self.world.rng.choice([0, 0, 0.3, 2, 10]))
-        try:
-            self.world.log(f"    {collect(journal, appender, dry_run=self.world.rng.random() < 0.1, grace=grace)}")
-        except ConflictError as error:
-            self.world.log(f"    told: {error}"[:150])
-        except RefusedError as error:
-            if self.checker.truth.header["moved_to"] is None:
-                raise Violation(f"a clean-up is refused: {error}") from error
+    def _clean(self) -> None:
+        listed = {folder: self._ids(folder) for folder in ("manifests", "packs")}
+        planned: dict[str, list[str]] = {}
+        for _ in range(TRIES):
+            head = self.journal.catch_up()
+            planned = self._plan(listed)
+            if not any(planned.values()):
+                break
+            try:
+                self.commit([{"fact": "condemned", **planned}], head)
+            except Refused as refused:
+                if refused.code not in {"alone", "base"}:
+                    raise
+                if not self.habits.deletes_only_what_entries_condemn:
+                    break
+                continue
+            except BackendError:
+                if self.habits.deletes_only_what_entries_condemn:
+                    raise
+            break
+        self._delete(planned)
+
+    def _ids(self, folder: str) -> list[str]:
+        found = self.insist(lambda: list(self.backend.list(folder + "/")))
+        return [item.key.rpartition("/")[2].partition(".")[0] for item in found]
+
+    def _plan(self, listed: dict[str, list[str]]) -> dict[str, list[str]]:
+        fold, rng = self.journal.fold, self.world.rng
+        live = (
+            live_digests(fold)
+            if self.habits.keeps_what_is_held
+            else live_digests(fold) - {row["digest"] for row in fold.holds.values()}
+        )
+        keep = {fold.current_manifest(digest) for digest in live}
+        kept_packs = {pack for manifest in keep if manifest is not None for pack in fold.manifests[manifest][2]}
+        standing = {m for m in fold.manifests if m not in fold.condemned_manifests}
+        dead = {m for m in {*listed["manifests"], *standing} - keep if m not in fold.condemned_manifests}
+        packs = {p for p in listed["packs"] if p not in kept_packs and p not in fold.condemned_packs}
+        # Some are spared, as the grace spares some: what is left must be closed all the same.
+        spares = rng.random()
+        dead = {m for m in sorted(dead) if rng.random() > spares * 0.7}
+        packs = {p for p in sorted(packs) if rng.random() > spares * 0.7}
+        if self.habits.closes_upwards:
+            dead |= {m for m in standing if not packs.isdisjoint(fold.manifests[m][2])}
+        return {"manifests": sorted(dead), "packs": sorted(packs)}
+
+    def _delete(self, planned: dict[str, list[str]]) -> None:
+        fold = self.journal.fold
+        for folder, key, condemned in (
+            ("manifests", manifest_key, fold.condemned_manifests),
+            ("packs", pack_key, fold.condemned_packs),
+        ):
+            gone = set(condemned) if self.habits.deletes_only_what_entries_condemn else {*condemned, *planned[folder]}
+            for one in self._ids(folder):
+                if one in gone:
+                    self._erase(key(one))
+
+    def _erase(self, key: str) -> None:
+        self.insist(lambda: self.backend.delete(key))
 
     def reader_of(self, reads: int) -> Callable[[], None]:
         return lambda: self.reader(reads)
@@ -295,26 +339,6 @@ class Process:
             return
         if digest in live_digests(self.journal.fold):
             raise Violation(f"a reader finds no holder of {digest}, which is named")
-
-    def adopter(self, times: int, inbox: list[dict[str, Any]]) -> None:
-        """Append transactions that others posted, as a library with an inbox will."""
-        for _ in range(times):
-            self.quietly(lambda: self._adopt(inbox))
-
-    def _adopt(self, inbox: list[dict[str, Any]]) -> None:
-        head = self.journal.catch_up()
-        posted = self.world.rng.sample(inbox, min(len(inbox), 3))
-        now = max(self.journal.fold.header["time"], "2026-01-01T00:00:00.000000Z")
-        good: list[dict[str, Any]] = []
-        for txn in posted:
-            if txn["base"] <= head and self.journal.fold.predict([*good, txn], now)[-1] is None:
-                good.append(txn)
-        if good:
-            raw = encode_entry(head + 1, self.journal.digest, writer="0" * 32, time=now, txns=good)
-            try:
-                self.backend.create(entry_key(head + 1), raw)
-            except AlreadyExistsError:
-                self.world.log("    lost the race")
 
     def sealer(self, times: int) -> None:
         for _ in range(times):

@@ -74,7 +74,6 @@ class World:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.objects: dict[str, bytes] = {}
-        self.times: dict[str, datetime] = {}
         self.trace: list[str] = []
         self.tasks: list[Task] = []
         self.flights: list[Flight] = []
@@ -224,7 +223,6 @@ class World:
     def put(self, verb: str, key: str, data: bytes, owner: str) -> None:
         self.before(verb, key, owner, data)
         self.objects[key] = data
-        self.times[key] = self.now()
 
     def remove(self, key: str, owner: str) -> None:
         self.before("delete", key, owner, None)
@@ -236,9 +234,7 @@ class World:
     def _land(self, flight: Flight) -> None:
         lost = flight.verb == "create" and flight.key in self.objects
         self.log(f"({flight.owner}): late {flight.verb} {flight.key}{' finds it taken' if lost else ' lands'}")
-        if flight.verb == "delete":
-            self.remove(flight.key, flight.owner)
-        elif not lost:
+        if not lost:
             self.put(flight.verb, flight.key, flight.data, flight.owner)
 
 
@@ -316,7 +312,6 @@ class SimBackend(Backend):
         self.world = world
         self.place = place
         self.url = f"sim://{place}"
-        self.on_trouble: Callable[[str, bytes], None] = lambda _key, _data: None
 
     def _turn(self, verb: str, key: str, data: bytes | None = None) -> str:
         """Wait for the turn; a request that was sent just before its sender's end may still arrive."""
@@ -354,16 +349,10 @@ class SimBackend(Backend):
         begin = self.place + prefix
         found = [(key, data) for key, data in sorted(self.world.objects.items()) if key.startswith(begin)]
         cut = len(self.place)
-        times = self.world.times
-        return iter(
-            [Stored(key[cut:], len(data), times.get(key, EPOCH)) for key, data in found if self.place or not key.startswith("@")]
-        )
+        return iter([Stored(key[cut:], len(data), None) for key, data in found if self.place or not key.startswith("@")])
 
     def delete(self, key: str) -> None:
         me = self._turn("delete", key)
-        if self.world.draw("late", self.world.eagerness):
-            self.world.send("delete", self.place + key, b"", me)
-            self._fail(f"{me}: timed out, in flight", "timed out")
         self.world.remove(self.place + key, me)
         if self.world.draw("lost", self.world.eagerness):
             raise BackendError("the reply got lost", transient=True)
@@ -377,23 +366,19 @@ class SimBackend(Backend):
 
     def _send(self, verb: str, key: str, data: bytes) -> None:
         world = self.world
-        try:
-            me = self._turn(verb, key, data)
-            chance = world.eagerness
-            if verb == "create" and world.draw("conflict", chance):
-                self._fail(f"{me}: 409", "409 conditional request conflict")
-            if world.draw("late", chance):
-                world.send(verb, self.place + key, data, me)
-                self._fail(f"{me}: timed out, in flight", "timed out")
-            self._deliver(verb, key, data, me)
-            if world.draw("duplicate", chance):
-                world.log(f"{me}: will arrive again")
-                world.send(verb, self.place + key, data, me)
-            if world.draw("lost", chance):
-                self._fail(f"{me}: reply lost", "the reply got lost")
-        except (BackendError, AlreadyExistsError):
-            self.on_trouble(key, data)
-            raise
+        me = self._turn(verb, key, data)
+        chance = world.eagerness
+        if verb == "create" and world.draw("conflict", chance):
+            self._fail(f"{me}: 409", "409 conditional request conflict")
+        if world.draw("late", chance):
+            world.send(verb, self.place + key, data, me)
+            self._fail(f"{me}: timed out, in flight", "timed out")
+        self._deliver(verb, key, data, me)
+        if world.draw("duplicate", chance):
+            world.log(f"{me}: will arrive again")
+            world.send(verb, self.place + key, data, me)
+        if world.draw("lost", chance):
+            self._fail(f"{me}: reply lost", "the reply got lost")
 
     def _fail(self, line: str, message: str) -> NoReturn:
         self.world.log(line)

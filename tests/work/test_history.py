@@ -5,11 +5,14 @@ import pickle
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import artifactstore
 from artifactstore import ConflictError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.catalog.audit import outcome_of
 from artifactstore.journal.chain import entry_key
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
@@ -141,6 +144,23 @@ def test_the_log_has_everything_with_its_outcome(filled: Store):
         filled.log(since=datetime.now())  # noqa: DTZ005 - naive on purpose
     with pytest.raises(InvalidInputError):
         filled.log(txn="nonsense")
+
+
+@pytest.mark.parametrize(
+    ("facts", "head", "outcome"),
+    [
+        ([("measured", "void: base: old")], 4096, "unknown"),  # a newer posting of it may still be appended
+        ([("measured", "void: base: old")], 4097, "void"),
+        ([("measured", "void: base: old"), ("measured", "committed")], 9, "committed"),
+        ([("measured", "void: holder: none")], 9, "void"),
+        ([("stored", "void: base: old"), ("aliased", "void: base: old")], 9, "void"),
+        ([], 4096, "unknown"),
+        ([], 4097, "never"),
+    ],
+)
+def test_the_outcome_of_what_others_may_append_is_open_until_its_window_has_passed(facts, head: int, outcome: str):
+    events: Any = [SimpleNamespace(fact=fact, outcome=found) for fact, found in facts]
+    assert outcome_of(events, 1, head) == outcome
 
 
 def test_the_actor_is_claimed_or_known(store: Store, monkeypatch: pytest.MonkeyPatch):
