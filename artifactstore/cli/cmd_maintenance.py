@@ -1,4 +1,4 @@
-"""Commands for upkeep: sync, import, bundle, snapshot, rescue."""
+"""Commands for upkeep: sync, import, bundle, snapshot, repair, rescue."""
 
 from typing import Annotated, Any
 
@@ -114,6 +114,32 @@ def snapshot(store: StoreUrl = None, as_json: AsJson = False) -> None:
         printing.as_json(printing.record(done))
     else:
         printing.report(done)
+
+
+@app.command()
+def repair(
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="A copy of this store: a URL, a folder or a bundle. May be repeated.")
+    ] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--files", help="A folder or file of yours whose content may be in the store. May be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be restored.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back what is damaged or missing, verified. Works also if store.json cannot be read. Exit code 5 if something stays lost."""
+    from artifactstore.work.repair.repair import repair_url  # noqa: PLC0415 - `--help` must not load the store
+
+    done = repair_url(store, source or None, files=files or None, dry_run=dry_run)
+    if as_json:
+        rows = {name: [printing.record(one) for one in getattr(done, name)] for name in ("restored", "lost")}
+        printing.as_json({**rows, "dry_run": done.dry_run, "report": printing.record(done.report)})
+    else:
+        printing.report(done)
+    if done.lost:
+        raise typer.Exit(EXIT_CODES["corruption"])
 
 
 def _finish(done: Any, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from artifactstore.display.graph.page import SCRIPT
 from artifactstore.errors import ArtifactStoreError, RefusedError
 from artifactstore.maintenance.doctor.findings import Check, Diagnosis
 from artifactstore.maintenance.gc.cleanup import Cleanup
+from artifactstore.maintenance.repair.report import Lost, Repaired, Restored
 from artifactstore.maintenance.snapshot import Published
 from artifactstore.maintenance.sync.report import LeftOut, SyncReport
 from artifactstore.maintenance.verify.report import Finding, Report
@@ -121,9 +122,9 @@ COMMANDS: dict[str, list[list[str]]] = {
     "hold": [["n:v1", EVIL], ["n:v1", EVIL, "--until", EVIL], [EVIL, EVIL]], "holds": [[], ["n:v1"], [EVIL]], "release": [[EVIL, EVIL]], "remove": [["n:v1", EVIL], [EVIL, EVIL], ["n", EVIL]],
     "retention": [[], ["--set", EVIL, "-m", EVIL]], "expire": [["--dry-run"], ["-m", EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
-    "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]],
     "gc": [["--dry-run"], ["--dry-run", "--why", "n:v1"], ["--dry-run", "--why", "n:v2"], ["--dry-run", "--why", EVIL], ["-m", EVIL, "--grace", "0"], ["--grace", EVIL]],
     "usage": [[], ["--by", "version"], ["--by", EVIL]],
+    "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]], "repair": [[], ["--dry-run"], ["--source", EVIL], ["--files", EVIL], ["--source", "STORE"]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]], "selftest": [["DOCTOR2"], ["STORE"], ["DOCTOR3", "--report", EVIL]],
     "tree": [["n"], [], [EVIL], [EVIL + "/"], ["n", "--depth", "0"]], "head": [[]], "anchor": [["--to", "TO7", "-m", EVIL], ["--to", EVIL], ["--key", EVIL], ["--meaning", EVIL]], "config": [[]], "completion": [["bash"], [EVIL]], "rescue": [[EVIL], [EVIL, EVIL], ["TO5", "x"]],
 }  # fmt: skip
@@ -195,6 +196,7 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
         for kind in ("replica", "move", "import", "bundle")
     )),
     "Diagnosis": lambda _: ways(Diagnosis(EVIL, EVIL, reached=True, checks=tuple(Check(EVIL, "fail", EVIL, EVIL, EVIL, EVIL) for _ in range(2)))),
+    "Repaired": lambda _: ways(Repaired.of([Restored(EVIL, EVIL)], [Lost(EVIL, EVIL, EVIL, EVIL)], dry_run=False)),
     "Published": lambda _: ways(Published(1, EVIL, 2, new=True)),
     "ArtifactStoreError": lambda s: iter([str(error_of(s)), repr(error_of(s)), str(ArtifactStoreError(EVIL))]),
     "Reference": lambda _: iter(()), "Digest": lambda _: iter(()),  # can hold no such text

@@ -1,6 +1,7 @@
-"""A sync in a process of its own that is killed (SIGKILL) at the n-th change it makes, before or after it landed.
+"""A sync or a repair in a process of its own that is killed (SIGKILL) at the n-th change it makes, before or after it landed.
 
-Run as `python -m tests.maintenance.killed SOURCE TARGET OPTIONS N WHEN`; exits with 0 where the sync came to its end first.
+Run as `python -m tests.maintenance.killed SOURCE TARGET OPTIONS N WHEN`; exits with 0 where it came to its end first. A repair has the
+store as its source, the copy as its target, and `repair` among its options.
 """
 
 import json
@@ -49,7 +50,7 @@ class KillingBackend(Wrapper):
 
 
 def sync_killed(source: str, target: str, at: int, *, after: bool, **options: Any) -> bool:
-    """Run a sync that is killed at its `at`-th change; True if it was killed."""
+    """Run a sync or a repair that is killed at its `at`-th change; True if it was killed."""
     command = ("-m", "tests.maintenance.killed", source, target, json.dumps(options), str(at), str(int(after)))
     process = Warm(*command)
     assert process.wait() in {0, -signal.SIGKILL}, process.errors
@@ -63,7 +64,11 @@ def main() -> None:
     vars(session_module)["connect"] = lambda *args, **kwargs: KillingBackend(real(*args, **kwargs), deadly)
     import artifactstore
 
-    artifactstore.open(source, cache=None).maintenance.sync(target, **json.loads(options))
+    store, given = artifactstore.open(source, cache=None), json.loads(options)
+    if given.pop("repair", False):
+        store.maintenance.repair(target or None, **given)
+    else:
+        store.maintenance.sync(target, **given)
 
 
 if __name__ == "__main__":

@@ -133,8 +133,12 @@ def check_frames(
                 known = _offsets(pack, [manifests[digest] for digest in users[pack]])
                 found = [frame for frame in found if frame.offset not in known]
             for frame in _bad_frames(backend, key, found if frames != "none" else (), report, progress):
-                text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum; restore the pack from a copy"
-                report.damage(text, f"{key} at {frame.offset}", users[pack])
+                text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum"
+                hit = [digest for digest in users[pack] if frame.offset in _offsets(pack, [manifests[digest]])]
+                if hit:
+                    report.damage(f"{text}; `artifactstore repair` restores it", f"{key} at {frame.offset}", hit)
+                else:
+                    report.note(f"{text}; no artifact uses it", f"{key} at {frame.offset}", rule="content")
         except NotFoundError:
             continue  # reported already
         except ArtifactStoreError as error:

@@ -227,7 +227,10 @@ def _check_manifests(
         for (one, holder), (manifest, fault) in zip(wanted, checked, strict=True):
             report.count("manifests")
             key, by = manifest_key(holder), recorded.get(holder, "")
-            if manifest is None and not fault:
+            if manifest is None and one in found:
+                what = f"{key} {'is missing' if not fault else 'is damaged'}; it was{by or ' recorded here'}, and a newer one is used instead"
+                report.note(what, key, [one], rule="content")
+            elif manifest is None and not fault:
                 report.missing(key, [one], by)
             elif manifest is None:
                 report.damage(f"{fault}; it was{by or ' recorded here'}; restore it from a copy of the store", key, [one])

@@ -90,6 +90,7 @@ class Session:
         self._offline = OfflineFallback(backend, self.cache)
         self.backend = self._offline.backend
         self.view: State | None = None
+        self.mirrors: tuple[Session, ...] = ()
         self.watch: Watch = _watch
         self._core: Core | None = None
         self._pid = os.getpid()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from artifactstore.maintenance.doctor.examine import Target
     from artifactstore.maintenance.doctor.findings import Diagnosis
     from artifactstore.maintenance.gc.cleanup import Cleanup
+    from artifactstore.maintenance.repair.report import Repaired
     from artifactstore.maintenance.snapshot import Published
     from artifactstore.maintenance.sync.report import SyncReport
     from artifactstore.maintenance.usage.usage import Usage
@@ -242,6 +243,39 @@ class Maintenance:
 
         with self._session.query_state() as state:
             return usage(self._session.core().journal, by, state)
+
+    def repair(
+        self,
+        source: "str | os.PathLike[str] | Any" = None,
+        *,
+        files: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None" = None,
+        dry_run: bool = False,
+    ) -> "Repaired":
+        """Bring back what is damaged or missing, verified: from copies, from your own files, from elsewhere in the store.
+
+        Content comes back under new ids and is relocated; a missing object under its own id. A damaged entry, facts file or
+        `store.json` is replaced only by bytes that the chain vouches for. Segments and snapshots are written again. What no source
+        has is marked by a `damaged` fact: a later put of the same content stores it again. A second run finds nothing more.
+
+        Without a source, mirrors (`open(…, mirrors=)`), other packs with the same chunks and segments are used.
+
+        Args:
+            source: a copy of this store: a URL, a path, a bundle, an open store, or a list of these.
+            files: folders and files of yours whose content is matched by digest.
+            dry_run: write nothing; only report what would be restored.
+
+        Returns:
+            What was restored and from where, what stays lost, and what `verify` finds afterwards.
+
+        Raises:
+            InvalidInputError: a source is another store, or the store itself; `files` that do not exist.
+            RefusedError: this store is read-only, has moved, or is a copy that was not released.
+            NotFoundError: no store here, or at a source.
+            BackendError: a backend failed; run it again.
+        """
+        from artifactstore.work.repair.repair import repair  # noqa: PLC0415 - as in sync
+
+        return repair(self._session, source, files=files, dry_run=dry_run)
 
     def doctor(self, *, role: str | None = None, quick: bool = False, large: bool = False) -> "Diagnosis":
         """Check each operation and guarantee that a store needs, in a separate folder of its backend, and clean up.
