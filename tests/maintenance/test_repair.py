@@ -41,7 +41,7 @@ def entry(root: Path, seq: int) -> Path:
     return root / f"journal/000000000/{seq:012d}.json"
 
 
-def every(root: Path, pattern: str, change: Callable[[Path], object]) -> None:
+def every(root: Path, pattern: str, change: Callable[[Path], object]) -> Any:
     found = [one for one in sorted(root.glob(pattern)) if one.is_file()]
     assert found
     for one in found:
@@ -136,7 +136,7 @@ CONTENT: dict[str, Damage] = {
     "empty manifests": lambda r: every(r, "manifests/*/*", lambda p: p.write_bytes(b"")),
     "swapped manifests": lambda r: swap(*sorted(r.glob("manifests/*/*"))[:2]),
     "one manifest and one pack": lambda r: (flip(min(r.glob("manifests/*/*"))), flip(max(r.glob("packs/*/*")))),
-    "nothing but the journal": lambda r: (shutil.rmtree(r / "packs"), shutil.rmtree(r / "manifests")),
+    "nothing but the journal": lambda r: [shutil.rmtree(r / one) for one in ("packs", "manifests")],
 }
 HISTORY: dict[str, Damage] = {
     "the first entry": lambda r: flip(entry(r, 1), 0.3),

@@ -141,7 +141,7 @@ def test_a_writer_that_relied_on_what_was_found_lost_meanwhile_stores_again(stor
     mark(store, made.digest)
     other = str(Digest.of(b"other"))
     stored = {"fact": "stored", "digest": other, "manifest": "2" * 32, "manifest_digest": other, "size": 1, "files": 1}
-    facts: list[dict[str, Any]] = {
+    given: dict[str, list[dict[str, Any]]] = {
         "on a chunk": [{**stored, "packs": ["3" * 32, *packs]}],
         "on the content": [{"fact": "versioned", "name": "m", "digest": made.digest, "kind": "data"}],
         "on nothing": [{**stored, "packs": ["3" * 32]}],
