@@ -1,6 +1,7 @@
 """Verify holds what is stored against what the journal says of it, both ways."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,37 @@ def test_a_manifest_whose_bytes_changed_and_whose_content_did_not_is_found(store
     report = store.verify(level=level)
     assert not report.ok
     assert any("does not match its digest in the journal" in str(finding) for finding in report.findings), report.findings
+
+
+@pytest.mark.parametrize("level", ["quick", "frames", "full"])
+@pytest.mark.parametrize(
+    ("call", "lost"), [("read", False), ("read", True), ("list", False), ("list", True), ("read_ranges", False)]
+)
+def test_what_clean_up_takes_meanwhile_is_no_damage(
+    store: Store, level: str, call: str, *, lost: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process removes an artifact and frees it between the journal's reading and the content's."""
+    other = artifactstore.open(store.url, cache=None)
+    lasting = store.artifact("name1")
+    if lost:
+        state = state_of(store)
+        (pack,) = state.manifests[str(state.current_manifest(lasting.digest))][2]
+        os.truncate(Path(store.url, pack_key(pack)), 1000)
+    backend = type(store._session.core().backend)
+    real, busy = getattr(backend, call), list[str]()
+
+    def overtaken(self: Any, key: str, *more: Any) -> Any:
+        if not busy and key.startswith(("manifests/", "packs/")):
+            busy.append(key)
+            other.registry.remove("name0:v1", reason="no longer wanted")
+            assert other.maintenance.gc(grace=timedelta(0)).packs
+        return real(self, key, *more)
+
+    monkeypatch.setattr(backend, call, overtaken)
+    report = store.verify(level=level)
+    if busy:
+        assert report.ok is not lost
+        assert {one for finding in report.findings for one in finding.artifacts} <= {lasting.digest}
+    else:
+        assert call == "read_ranges"
+        assert level == "quick"

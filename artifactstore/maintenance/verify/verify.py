@@ -3,7 +3,7 @@
 Checks the bytes as stored, not derived data; damage is listed, never raised.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ from artifactstore.content.manifests.manifest import Manifest, is_large, manifes
 from artifactstore.content.manifests.parquet import decode
 from artifactstore.errors import ArtifactStoreError, InvalidInputError, NotFoundError
 from artifactstore.journal.chain import entry_key, join
-from artifactstore.journal.fetch import fetch_run, last_listed
+from artifactstore.journal.fetch import fetch_run, last_listed, read_or_none
 from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_replica_status
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["LEVELS", "verify"]
 
 LEVELS: Final = ("quick", "frames", "full")
+_PASSES: Final = 5  # over what other processes moved meanwhile
 
 
 def verify(
@@ -76,17 +77,9 @@ def verify(
         anchors.setdefault(known[0], {})[known[1]] = "the cache of this machine"
     state = _check_journal(journal, report, anchors, recorded, judge)
     _check_standing(journal, state, report)
-    manifests = _check_manifests(journal, state, report, digest, recorded)
-    sizes, lacking = check_packs(journal.backend, manifests, report)
-    for one in lacking:
-        if report.unfinished:
-            del manifests[one]
-    if level == "frames":
-        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, watch=watch, sizes=sizes)
-    elif level == "full":
-        check_files(journal, manifests, report, fraction, watch)
-        which = "unused" if digest is None and fraction == 1 else "none"  # else others' frames would count as unused
-        check_frames(journal.backend, manifests, report, recorded, fraction=fraction, frames=which)
+    content = _Content(journal, report, recorded, level, fraction, watch=watch, sampled=digest is not None or fraction < 1)
+    content.check(state, [*state.holders] if digest is None else [digest])
+    if level == "full":
         _check_segments(journal, state, report)
     if level == "quick":
         report.not_checked.append("the bytes in packs: level='frames' checks their checksums, level='full' every digest")
@@ -95,6 +88,80 @@ def verify(
     if digest is not None:
         report.not_checked.append("all other artifacts")
     return report
+
+
+class _Content:
+    """Checks what is stored, also while other processes move and free it.
+
+    Args:
+        journal: the store's.
+        report: receives the faults.
+        recorded: the entry that recorded each artifact and each manifest.
+        level: as for `verify`.
+        fraction: likewise.
+        watch: likewise.
+        sampled: whether only some artifacts are checked.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        report: Report,
+        recorded: dict[str, str],
+        level: str,
+        fraction: float,
+        *,
+        watch: Callable[..., Callable[..., None]],
+        sampled: bool,
+    ) -> None:
+        self._journal = journal
+        self._report = report
+        self._recorded = recorded
+        self._level = level
+        self._fraction = fraction
+        self._watch = watch
+        self._sampled = sampled
+
+    def check(self, state: State, wanted: Sequence[str]) -> None:
+        """Check artifacts; again those that were removed or moved elsewhere meanwhile, whose bytes may have vanished for that."""
+        for _ in range(_PASSES):
+            before = {one: tuple(state.holders.get(one, ())) for one in wanted}
+            self._check(state, wanted)
+            state = self._latest(state)
+            moved = {one for one, holders in before.items() if holders != tuple(state.holders.get(one, ()))}
+            if not moved:
+                return
+            self._report.findings = [
+                one for one in self._report.findings if one.rule != "content" or not moved.intersection(one.artifacts)
+            ]
+            wanted, self._sampled = sorted(moved), True
+        self._report.not_checked.append(f"{len(wanted)} artifacts that were moved again and again while this ran")
+
+    def _latest(self, state: State) -> State:
+        """Return the state at the head; the given one if the journal cannot be read any more, which is a finding already."""
+        try:
+            if read_or_none(self._journal.backend, entry_key(state.head + 1)) is None:
+                return state  # its own fold may be far behind
+            self._journal.catch_up()
+        except ArtifactStoreError as error:
+            reraise_if_unreachable(error)
+            return state
+        latest: State = self._journal.fold
+        return latest
+
+    def _check(self, state: State, wanted: Sequence[str]) -> None:
+        report, backend = self._report, self._journal.backend
+        manifests = _check_manifests(self._journal, state, report, wanted, self._recorded)
+        sizes, lacking = check_packs(backend, manifests, report)
+        for one in lacking:
+            if report.unfinished:
+                del manifests[one]
+        if self._level == "frames":
+            check_frames(backend, manifests, report, self._recorded, fraction=self._fraction, watch=self._watch, sizes=sizes)
+        elif self._level == "full":
+            check_files(self._journal, manifests, report, self._fraction, self._watch)
+            which = "none" if self._sampled else "unused"  # else others' frames would count as unused
+            check_frames(backend, manifests, report, self._recorded, fraction=self._fraction, frames=which)
 
 
 def _check_journal(
@@ -186,7 +253,7 @@ def _check_standing(journal: Journal, state: State, report: Report) -> None:
 
 
 def _check_manifests(
-    journal: Journal, state: State, report: Report, digest: str | None, recorded: dict[str, str]
+    journal: Journal, state: State, report: Report, artifacts: Sequence[str], recorded: dict[str, str]
 ) -> dict[str, Manifest]:
     """Read every manifest that holds an artifact; return digest → the manifest that a get uses.
 
@@ -194,12 +261,10 @@ def _check_manifests(
         journal: the store's.
         state: its fold.
         report: receives the faults.
-        digest: only this artifact; None: all.
+        artifacts: digests; one without a manifest is left out.
         recorded: manifest id → the entry that recorded it; receives the same for each digest.
     """
-    wanted = [
-        (one, holder) for one, holders in state.holders.items() if digest is None or one == digest for holder in reversed(holders)
-    ]
+    wanted = [(one, holder) for one in artifacts for holder in reversed(state.holders.get(one, ()))]
 
     def check(item: tuple[str, str]) -> tuple[Manifest | None, str]:
         one, holder = item

@@ -1,0 +1,1 @@
+"""Soak: many processes at everything at once, some of them killed, for minutes or hours."""
