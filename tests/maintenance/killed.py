@@ -1,7 +1,7 @@
-"""A sync or a repair in a process of its own that is killed (SIGKILL) at the n-th change it makes, before or after it landed.
+"""A sync, or another verb of maintenance, in a process of its own that is killed (SIGKILL) at the n-th change it makes.
 
-Run as `python -m tests.maintenance.killed SOURCE TARGET OPTIONS N WHEN`; exits with 0 where it came to its end first. A repair has the
-store as its source, the copy as its target, and `repair` among its options.
+Run as `python -m tests.maintenance.killed SOURCE VERB TARGET OPTIONS N WHEN`; exits with 0 where it came to its end first. WHEN: before
+or after the change landed.
 """
 
 import json
@@ -48,27 +48,36 @@ class KillingBackend(Wrapper):
     def write(self, key: str, data: Any) -> None:
         self.deadly.before_and_after(lambda: self.inner.write(key, data))
 
+    def delete(self, key: str) -> None:
+        self.deadly.before_and_after(lambda: self.inner.delete(key))
+
 
 def sync_killed(source: str, target: str, at: int, *, after: bool, **options: Any) -> bool:
-    """Run a sync or a repair that is killed at its `at`-th change; True if it was killed."""
-    command = ("-m", "tests.maintenance.killed", source, target, json.dumps(options), str(at), str(int(after)))
+    """Run a sync, or with `repair` a repair from the target, that is killed at its `at`-th change; True if it was killed."""
+    return _killed(source, "repair" if options.pop("repair", False) else "sync", target, at, after=after, **options)
+
+
+def upkeep_killed(url: str, verb: str, at: int, *, after: bool, **options: Any) -> bool:
+    """Run a verb of maintenance, such as `gc`, that is killed at its `at`-th change; True if it was killed."""
+    return _killed(url, verb, "", at, after=after, **options)
+
+
+def _killed(source: str, verb: str, target: str, at: int, *, after: bool, **options: Any) -> bool:
+    command = ("-m", "tests.maintenance.killed", source, verb, target, json.dumps(options), str(at), str(int(after)))
     process = Warm(*command)
     assert process.wait() in {0, -signal.SIGKILL}, process.errors
     return process.returncode != 0
 
 
 def main() -> None:
-    source, target, options, at, after = sys.argv[1:]
+    source, verb, target, options, at, after = sys.argv[1:]
     deadly = Deadly(int(at), after=after == "1")
     real = connect
     vars(session_module)["connect"] = lambda *args, **kwargs: KillingBackend(real(*args, **kwargs), deadly)
     import artifactstore
 
-    store, given = artifactstore.open(source, cache=None), json.loads(options)
-    if given.pop("repair", False):
-        store.maintenance.repair(target or None, **given)
-    else:
-        store.maintenance.sync(target, **given)
+    call = getattr(artifactstore.open(source, cache=None).maintenance, verb)
+    call(*([target] if target else []), **json.loads(options))
 
 
 if __name__ == "__main__":

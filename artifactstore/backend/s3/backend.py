@@ -339,6 +339,12 @@ class S3Backend(Backend):
                 return super().delete_many(keys)
             return dict.fromkeys(keys, error)
         found = bulk.failures(reply, keys, self._root, self.url)
+        if len(found) == len(keys) and bulk.is_denied(reply):
+            # Some servers ask for another permission than for single deletions, which a janitor may have.
+            alone = super().delete_many(keys[:1])
+            if not alone:
+                self._bulk = False
+                return super().delete_many(keys[1:])
         hidden = bulk.hidden(reply, self._root)
         if hidden and self._is_locked():
             text = f"{self.url} has Object Lock: the object is hidden, and its bytes stay until their retention ends"

@@ -7,7 +7,7 @@ from artifactstore.backend.buffers import content_md5
 from artifactstore.backend.errors import KeptError, Request, ThrottledError
 from artifactstore.errors import ArtifactStoreError, BackendError
 
-__all__ = ["MOST", "body_of", "failures", "hidden", "is_unavailable", "sign_body"]
+__all__ = ["MOST", "body_of", "failures", "hidden", "is_denied", "is_unavailable", "sign_body"]
 
 MOST: Final = 1000  # keys of one request
 _TRANSIENT: Final = frozenset({"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"})
@@ -50,6 +50,11 @@ def _failure(text: str, code: str) -> BackendError:
     if code == "AccessDenied":
         return BackendError(f"{text}; check whether these credentials allow s3:DeleteObject there")
     return KeptError(text) if "Lock" in code or "Retention" in code else BackendError(text)
+
+
+def is_denied(reply: Mapping[str, Any]) -> bool:
+    """Return whether a reply refuses all objects for lack of permission."""
+    return {str(one.get("Code", "")) for one in reply.get("Errors", ())} == {"AccessDenied"}
 
 
 def hidden(reply: Mapping[str, Any], root: str) -> list[str]:

@@ -147,7 +147,11 @@ class _Collection:
         if not plan.deletes:
             return self._backend.storage_time()
         key = clock_key(plan.head)
-        self._backend.write(key, b"clock")
+        try:
+            self._backend.create(key, b"clock")  # as all keys below journal/ are: some buckets allow nothing else there
+        except BackendError as failure:
+            if not failure.transient:
+                raise
         now = next((item.modified for item in self._backend.list(inbox_folder(plan.head)) if item.key == key), None)
         error = self._backend.delete_many([key]).get(key)
         if error is not None and not isinstance(error, KeptError) and not _is_transient(error):
