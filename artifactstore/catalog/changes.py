@@ -31,6 +31,44 @@ class Changes:
         self._foreign: set[tuple[str, ...]] = set()  # values that were received, which later received facts may change
         self._gates: set[tuple[str, str]] = set()  # pattern of names, alias
         self._newest: dict[str, int] = {}  # name → its newest version: what it holds already makes no new one
+        self._touched: set[tuple[str, ...]] = set()  # values that may have changed since `to_json` returned all
+        self._named: set[str] = set()  # names likewise
+
+    def to_json(self, *, newer: bool) -> dict[str, Any]:
+        """Return everything as JSON values, or what may have changed since this was last done."""
+        keys, names = (self._touched, self._named) if newer else ({*self._values, *self._foreign}, {*self._newest})
+        if not newer:
+            self._touched, self._named = set(), set()
+        return {
+            "values": [[[*key], self._values.get(key), key in self._values, self._foreign_of(key)] for key in sorted(keys)],
+            "gates": sorted(map(list, self._gates)),
+            "newest": {name: self._newest[name] for name in sorted(names) if name in self._newest},
+        }
+
+    def _foreign_of(self, key: tuple[str, ...]) -> list[str] | bool:
+        """Return whether a value was received; of metrics, which of them."""
+        if key[0] == "metrics" and len(key) == 2:
+            return [metric for metric in self._values.get(key, ()) if (*key, metric) in self._foreign]
+        return key in self._foreign
+
+    def load(self, saved: Mapping[str, Any], *, newer: bool) -> None:
+        """Apply the output of `to_json`."""
+        for parts, value, known, foreign in saved["values"]:
+            key = tuple(parts)
+            self._values.pop(key, None)
+            if known:
+                self._values[key] = value
+            if isinstance(foreign, list):
+                self._foreign -= {(*key, metric) for metric in value or ()}
+                self._foreign |= {(*key, metric) for metric in foreign}
+            elif len(key) != 3 or key[0] != "metrics":
+                (self._foreign.add if foreign else self._foreign.discard)(key)
+            if newer:
+                self._touched.add(key)
+        self._gates = {(names, alias) for names, alias in saved["gates"]}
+        self._newest |= saved["newest"]
+        if newer:
+            self._named |= {*saved["newest"]}
 
     def pointed(self, name: str, alias: str) -> int | None:
         """Return the version that an alias points to now, or None."""
@@ -68,6 +106,7 @@ class Changes:
         return NO_CHANGE if kind == "versioned" else Change(before, value)
 
     def _set(self, key: tuple[str, ...], value: Any, *, own: bool) -> None:
+        self._touched.add(key)
         if value is None:
             self._values.pop(key, None)
         else:
@@ -85,6 +124,7 @@ class Changes:
         known = version is None or version <= self._newest.get(name, 0)
         if version is not None:
             self._newest[name] = max(version, self._newest.get(name, 0))
+            self._named.add(name)
         return not known
 
     def _may_receive(self, fact: Fact, key: tuple[str, ...], version: int | None) -> bool:
@@ -114,6 +154,7 @@ class Changes:
                 elif self._foreign:
                     self._foreign.discard(mark)
         self._values[key] = known
+        self._touched.add(key)
         return Change(before, {metric: known[metric] for metric in metrics})
 
 

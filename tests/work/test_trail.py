@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
-from artifactstore.catalog.audit import Event, Walk
+from artifactstore.catalog.audit import Event, Transaction, Walk, newest
 from artifactstore.errors import CorruptionError
 from artifactstore.journal.chain import entry_key
-from artifactstore.work.queries.log import wanted_by
+from artifactstore.work.queries import trail as trail_module
+from artifactstore.work.queries.log import Following, transactions, wanted_by
+from artifactstore.work.session.caches import FoldCache
 from tests.catalog.telling import received
 from tests.maintenance.test_tampering import made
 from tests.work.registry.test_verify import force
@@ -111,3 +114,126 @@ def test_an_entry_that_has_changed_since_is_not_shown(tmp_path: Path):
     path.unlink()
     with pytest.raises(CorruptionError):
         store.log(name="n1", since=store.log(name="n0")[0].time - timedelta(days=1))
+
+
+def described(store: Store, last: int | None = None, **conditions: Any) -> list[Transaction]:
+    """The transactions in words, by reading everything again."""
+    core = store._session.core()
+    wanted = wanted_by(store._session, conditions)  # type: ignore[arg-type]
+    return [*Walk(core.config.store).transactions(core.journal.entries(last=last), wanted)]
+
+
+def test_transactions_are_described_as_by_a_fold(store: Store):
+    events = folded(store)
+    dice = random.Random(2)
+    values: dict[str, list[Any]] = {
+        "name": [None, "n", "[mn]", "none"],
+        "actor": [None, "eve"],
+        "fact": [None, "aliased", "versioned", "held", "released", "measured", "finished", "received"],
+        "ref": [None, None, "n:v1", "m:v1"],
+        "since": [None, None, events[len(events) // 2].time],
+        "txn": [None, None, dice.choice(events).txn],
+    }
+    some = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
+    for conditions in [{}, *({key: one} for key, row in values.items() for one in row), *dice.sample(some, 25)]:
+        true = described(store, **conditions)
+        assert list(store.log(**conditions).transactions) == true, conditions
+        for limit in (0, 1, 4, None):
+            found, older = transactions(store._session, conditions, limit)  # type: ignore[arg-type]
+            assert list(found) == (true if limit is None else true[max(0, len(true) - limit) :]), (conditions, limit)
+            assert older == len(true) - len(found)
+            assert list(store.log(**conditions, limit=limit).transactions) == newest(true, limit), (conditions, limit)
+    for last in (1, events[-1].seq // 2, events[-1].seq - 1):
+        view = store.at(last)
+        assert list(view.log().transactions) == described(view, last)
+        assert list(view.log(ref="n:v1", limit=2).transactions) == newest(described(view, last, ref="n:v1"), 2)
+
+
+def test_what_is_followed_is_what_comes_and_the_newest_before(tmp_path: Path):
+    writer = artifactstore.create(tmp_path / "store", cache=None)
+    for number in range(5):
+        writer.put(b"%d" % number, f"n{number % 2}")
+    following = Following(_others(tmp_path)._session, {"name": "n0"}, 2)
+    seen = [*following.step()]
+    assert seen == described(writer, name="n0")[-2:]
+    for number in range(5, 9):
+        assert not following.step()
+        writer.put(b"%d" % number, f"n{number % 2}")
+        writer.alias("n0:v1", "best")
+        seen += following.step()
+    assert seen == described(writer, name="n0")[1:]
+
+
+def _others(folder: Path) -> Store:
+    return artifactstore.open(folder / "store", cache=folder / "cache")
+
+
+def test_a_later_process_goes_on_where_an_earlier_one_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However many facts came since, and whatever was done to what the earlier one has left."""
+    monkeypatch.setattr(trail_module, "_STEP", 3)
+    monkeypatch.setattr(FoldCache, "FILED", -1)
+    monkeypatch.setattr(FoldCache, "STEP", 2)
+    read: list[int] = []
+    plain = Walk.folded
+
+    def noted(entries: Iterable[Any]) -> Iterator[Any]:
+        for one in entries:
+            read.append(one["seq"])
+            yield one
+
+    monkeypatch.setattr(Walk, "folded", lambda self, some: plain(self, noted(some)))
+    writer = artifactstore.create(tmp_path / "store", cache=None)
+    dice = random.Random(3)
+    marks = itertools.count()
+    for turn in range(30):
+        for _ in range(dice.choice([0, 1, 1, 2, 7])):
+            name = f"n{dice.randrange(3)}"
+            match dice.randrange(6):
+                case 0:
+                    with writer.run("train", code=False) as run:
+                        run.log(loss=dice.random())
+                case 1 if writer.exists(name):
+                    writer.registry.describe(name, {"k": next(marks)})
+                case 2 if writer.exists(name):
+                    writer.registry.measure(name, {"auc": dice.random()})
+                case 3 if writer.exists(name):
+                    writer.alias(name, "best")
+                case _:
+                    writer.put(b"%d" % next(marks), name)
+        if not turn:
+            writer.put(b"0", "n0")
+        store = _others(tmp_path)
+        before = 0 if turn and turn % 5 == 0 else _indexed(tmp_path)  # what was harmed counts as nothing
+        read.clear()
+        found = list(store.log())
+        head = store._session.core().journal.head
+        assert read == [*range(before + 1, head + 1)]  # no entry is folded again
+        assert found == folded(store)
+        assert list(store.log(fact="described", limit=2)) == folded(store, 2, fact="described")
+        assert list(store.log(ref="n0").transactions) == described(store, ref="n0")
+        assert _indexed(tmp_path) == head
+        if turn % 5 == 4:
+            _harm(tmp_path, turn // 5)
+
+
+def _indexed(folder: Path) -> int:
+    """The entry that the index in the cache ends with, or 0."""
+    for path in (folder / "cache" / "stores").glob("*/log/fold.json"):
+        found = FoldCache(folder / "cache", f"{path.parent.parent.name}/log").load()
+        if found is not None:
+            return found[0].head
+    return 0
+
+
+def _harm(folder: Path, way: int) -> None:
+    """Damage or remove a file of the index, in one way or another; what is left must count as nothing, or as it is."""
+    (place,) = (folder / "cache" / "stores").glob("*/log")
+    columns = max((path for path in place.glob("index-*") if not path.suffix), key=lambda path: path.stat().st_mtime)
+    values = columns.with_suffix(".values")
+    chosen = [columns, columns, values, values, place / "fold.json"][way % 5]
+    if way in {1, 3}:
+        chosen.unlink()
+    else:
+        raw = bytearray(chosen.read_bytes())
+        raw[len(raw) // 2] ^= 0xFF
+        chosen.write_bytes(raw)

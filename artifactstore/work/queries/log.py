@@ -1,10 +1,9 @@
 """The audit trail of an open store: which facts are wanted, and reading them, once or as they are committed."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from artifactstore.catalog import audit
@@ -14,6 +13,7 @@ from artifactstore.catalog.fold.times import warn_of_resets
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import Reference, full_name
 from artifactstore.work.queries.trail import Trail
+from artifactstore.work.session.caches import FoldCache
 from artifactstore.work.session.session import Session
 
 if TYPE_CHECKING:
@@ -75,44 +75,64 @@ def log(session: Session, conditions: Wanted, limit: int | None = None) -> Log:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidInputError(f"limit={limit!r}: must be a number of events")
     wanted = wanted_by(session, conditions)
-    entries, head = _entries(session, wanted)
-    found = _found(session, wanted, limit)
+    last, head = _range(session, wanted)
+    trail = _trail(session)
+    found = trail.events(wanted, last, limit)
     if found is None:
-        found = [*deque(audit.Walk(session.core().config.store).events(entries(), wanted), maxlen=limit)]
+        found = [*deque(_walk(session).events(_read(session, last), wanted), maxlen=limit)]
     outcome = None if parsed is None else audit.outcome_of(found, parsed[1], head)
-    return Log(
-        found, outcome, lambda: audit.newest(audit.Walk(session.core().config.store).transactions(entries(), wanted), limit)
-    )
+
+    def describe() -> Sequence[Transaction]:
+        again = wanted_by(session, conditions)  # it notes what was met
+        described = trail.transactions(again, last, limit=limit, facts=True)
+        if described is not None:
+            return described[0]
+        return audit.newest(_walk(session).transactions(_read(session, last), again), limit)
+
+    return Log(found, outcome, describe)
 
 
-def _found(session: Session, wanted: audit.Filter, limit: int | None) -> list[audit.Event] | None:
-    """Return the facts that an index of this process finds; None while another thread makes it."""
+def _trail(session: Session) -> Trail:
+    """Return the index of the audit trail, which keeps itself in the cache."""
     core = session.core()
     if core.trail is None:
-        core.trail = Trail(core.journal)
+        with core.journal.lock:
+            brief = session.cache is None or session.url.startswith("memory://")
+            cache = None if brief or session.cache is None else FoldCache(session.cache, f"{core.config.store}/log")
+            core.trail = core.trail or Trail(core.journal, cache)
     trail: Trail = core.trail
-    return trail.events(wanted, core.journal.head if session.view is None else session.view.head, limit)
+    return trail
+
+
+def _walk(session: Session) -> audit.Walk:
+    return audit.Walk(session.core().config.store)
+
+
+def _read(session: Session, last: int) -> "Iterator[Entry]":
+    return session.core().journal.entries(last=last)
 
 
 def transactions(session: Session, conditions: Wanted, limit: int | None) -> tuple[Sequence[Transaction], int]:
     """Return the newest transactions with a matching fact, oldest first, and the number of older ones."""
     wanted = wanted_by(session, conditions)
-    entries, _ = _entries(session, wanted)
+    last, _ = _range(session, wanted)
+    found = _trail(session).transactions(wanted, last, limit=limit)
+    if found is not None:
+        return found
     kept: deque[Transaction] = deque(maxlen=limit)
     many = 0
-    for many, one in enumerate(audit.Walk(session.core().config.store).transactions(entries(), wanted), 1):  # noqa: B007 - counted
+    for many, one in enumerate(_walk(session).transactions(_read(session, last), wanted), 1):  # noqa: B007 - counted
         kept.append(one)
     return [*kept], many - len(kept)
 
 
-def _entries(session: Session, wanted: audit.Filter) -> tuple[Callable[[], Iterator["Entry"]], int]:
-    """Return what reads the entries of a log, and the head."""
+def _range(session: Session, wanted: audit.Filter) -> tuple[int, int]:
+    """Return the last entry that a log reads, and the head."""
     journal = session.core().journal
     head = journal.catch_up()
-    last = head if session.view is None else session.view.head
     if wanted.since is not None or wanted.until is not None:
         warn_of_resets(journal.fold.header, "log(since=, until=)")
-    return partial(journal.entries, last=last), head
+    return head if session.view is None else session.view.head, head
 
 
 class Following:
@@ -120,9 +140,10 @@ class Following:
 
     def __init__(self, session: Session, conditions: Wanted, limit: int | None) -> None:
         self._journal = session.core().journal
+        self._trail = _trail(session)
         self._wanted = wanted_by(session, conditions)
-        self._walk = audit.Walk(self._journal.config.store)
-        self._found: deque[Transaction] = deque(maxlen=limit)
+        self._limit = limit
+        self._reached = 0
 
     def step(self) -> Sequence[Transaction]:
         """Return the next transactions, oldest first; after an error the next step returns all of them.
@@ -131,8 +152,11 @@ class Following:
             BackendError: the backend is unreachable.
         """
         head = self._journal.catch_up()
-        if head > self._walk.head:
-            for one in self._walk.transactions(self._journal.entries(self._walk.head + 1, head), self._wanted):
-                self._found.append(one)
-        found, self._found = [*self._found], deque()
-        return found
+        limit = None if self._reached else self._limit
+        if head == self._reached:
+            return []
+        found = self._trail.transactions(self._wanted, head, after=self._reached, limit=limit)
+        if found is None:  # another thread indexes
+            return []
+        self._reached = head
+        return found[0]

@@ -1,63 +1,76 @@
-"""Index of the audit trail in this process: the facts that a query chooses are found without folding the journal again.
+"""Index of the audit trail: the facts that a query chooses are found without folding the journal again.
 
-Outcomes, versions and values come from one fold of all entries, made by the first query. The facts themselves stay in the journal:
-those that are chosen are read again, and compared with the digests that their entries had.
+Outcomes, versions and values come from one fold of all entries, made by the first query on a machine, and kept in the cache with
+the index; a later process goes on where that ended. The facts themselves stay in the journal: those that are chosen are read
+again, and compared with the digests that their entries had.
 """
 
+import json
+import os
 import threading
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.audit import Event, Filter, Found, Walk, event_of, with_received
-from artifactstore.catalog.changes import NO_CHANGE, Change
-from artifactstore.catalog.events import Subject, is_like, text_of
+from artifactstore.catalog.audit import Event, Filter, Found, Transaction, Walk, event_of, transaction_of, with_received
+from artifactstore.catalog.changes import NO_CHANGE, Change, Changes
+from artifactstore.catalog.events import is_like, text_of
+from artifactstore.catalog.fold.state import State
 from artifactstore.errors import CorruptionError
 from artifactstore.journal.chain import entry_key
 from artifactstore.journal.fetch import read_many
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import STRIDE
-from artifactstore.model.digest import Digest
+from artifactstore.model.digest import Digest, hash_bytes
 from artifactstore.model.facts import parse_entry
-from artifactstore.runtime.loading import numpy
+from artifactstore.runtime.atomic_files import replace_whole
+from artifactstore.runtime.loading import gc_paused
+from artifactstore.runtime.local_files import read_own
+from artifactstore.work.queries.past_state import PastState
+from artifactstore.work.queries.trail_columns import CODED, EPOCH, MICROSECOND, Columns, Row, microseconds
+from artifactstore.work.session.caches import FoldCache
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry
 
 __all__ = ["Trail"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _TOGETHER: Final = 256  # entries that are read concurrently
 _DENSE: Final = 8  # if more than one entry of so many is wanted, all between them are read, from segments
-_COLUMNS: Final = ("actor", "fact", "name", "alias", "digest", "txn")
 _OTHER: Final = ("on", "hold")  # fields that name an artifact, or a hold on one, in another way
+_LAYOUT: Final = 1  # version of the index in the cache
+_SHARE: Final = 16  # the file of columns is written anew when more than one fact of so many is not in it …
+_STEP: Final = 2000  # … and at least so many
 
 
 class Trail:
-    """The facts of a journal in columns; texts are numbers, so that a million facts take some 60 MB."""
+    """The facts of a journal in columns: those of a file of the cache, and what came later.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        journal: the journal.
+        cache: keeps the index and its fold for later processes; None to keep nothing.
+    """
+
+    def __init__(self, journal: Journal, cache: FoldCache | None = None) -> None:
         self._journal = journal
+        self._cache = cache
         self._lock = threading.Lock()
         self._begin()
+        self._load()
 
     def _begin(self) -> None:
-        self._walk = Walk(self._journal.config.store)
-        self._codes: dict[str, dict[str | None, int]] = {name: {None: 0} for name in (*_COLUMNS, "other")}
-        self._columns = {name: array("I") for name in (*_COLUMNS, "other")}
-        self._times = array("q")
-        self._seqs = array("Q")
-        self._txns = array("I")  # position of its transaction in its entry
-        self._places = array("I")  # its position in its transaction
-        self._versions = array("q")
-        self._more: dict[
-            int, tuple[str, Change, float | None]
-        ] = {}  # of facts that are void, change a value, or have a late clock
-        self._entry_times: list[datetime] = []
-        self._digests = bytearray()
+        self._walk: Walk | None = Walk(self._journal.config.store)
+        self._left: tuple[State, bytes] | None = (
+            None  # the fold and the values that another process has left, until they are needed
+        )
+        self._parts = [Columns(), Columns()]
+        self._file: Path | None = None  # of the first part
+        self._codes: dict[str, dict[str | None, int]] | None = {name: {None: 0} for name in CODED}
 
     def events(self, wanted: Filter, last: int, limit: int | None) -> list[Event] | None:
         """Return the newest `limit` facts up to entry `last` that are wanted, oldest first; None while another thread indexes.
@@ -72,119 +85,246 @@ class Trail:
             places = self._chosen(wanted, last)
             if limit is not None and wanted.subject is None:
                 places = places[-limit:] if limit else []
-            return [*deque((event for event in self._made(places) if wanted.wants(event)), maxlen=limit)]
+            return [*deque((event for _, event in self._made(places) if wanted.wants(event)), maxlen=limit)]
         except BaseException:
             self._begin()  # a half-indexed entry must not be counted twice
             raise
         finally:
             self._lock.release()
 
+    def transactions(
+        self, wanted: Filter, last: int, *, after: int = 0, limit: int | None = None, facts: bool = False
+    ) -> tuple[list[Transaction], int] | None:
+        """Return the newest transactions of the entries `after` to `last` with a fact that is wanted, oldest first.
+
+        Args:
+            wanted: the conditions.
+            last: the last entry.
+            after: the entry before the first.
+            limit: how many.
+            facts: whether `limit` is a number of facts: then as many transactions as have these.
+
+        Returns:
+            The transactions, and the number of older ones; None while another thread indexes.
+
+        Raises:
+            CorruptionError: as for `events`.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            self._catch_up()
+            groups = self._groups([place for place in self._chosen(wanted, last) if self._number("seqs", place) > after])
+            if wanted.subject is None:
+                kept = _newest(groups, limit, facts=facts)
+                return self._described(kept, wanted), len(groups) - len(kept)
+            found = self._described(groups, wanted)
+            newest = _newest([one.events for one in found], limit, facts=facts)
+            return found[len(found) - len(newest) :], len(found) - len(newest)
+        except BaseException:
+            self._begin()
+            raise
+        finally:
+            self._lock.release()
+
+    # -- the cache
+
+    def _load(self) -> None:
+        """Take up the index that another process has left; anything unusual counts as none."""
+        found = None if self._cache is None else self._cache.load_with()
+        if found is None or self._cache is None:
+            return
+        state, _, more = found
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            about = json.loads(more["about"])
+            if about["layout"] != _LAYOUT or state.header["store"] != self._journal.config.store:
+                return
+            file = self._cache.folder / os.path.basename(about["file"])  # noqa: PTH119 - never a file elsewhere
+            parts = [Columns.map(file), Columns.from_bytes(more["rest"], fixed=False)]
+            if sum(len(part["entry_times"]) for part in parts) == state.head:
+                self._parts, self._file, self._codes, self._walk = parts, file, None, None
+                self._left = (state, more["values"])
+
+    def _going_on(self) -> Walk:
+        """Return the reading of the journal, where the index ends."""
+        if self._walk is None:
+            assert self._left is not None
+            assert self._file is not None
+            state, newer = self._left
+            changes = Changes()
+            checksum, _, values = read_own(_values(self._file)).partition(b"\n")
+            if checksum.decode() != hash_bytes(values, "blake3").hex():
+                raise ValueError("a checksum does not match")
+            changes.load(json.loads(values), newer=False)
+            changes.load(json.loads(newer), newer=True)
+            self._walk, self._left = Walk(self._journal.config.store, state, changes), None
+        return self._walk
+
+    def _save(self, digest: Digest) -> None:
+        """Leave the index, which ends with the entry of this digest, to other processes; a failure is ignored."""
+        if self._cache is None:
+            return
+        changes, folder = self._going_on().changes, self._cache.folder
+        with suppress(OSError):
+            first, rest = self._parts
+            if self._file is None or len(rest) > max(_STEP, len(first) // _SHARE):
+                folder.mkdir(parents=True, exist_ok=True)
+                file = folder / f"index-{os.urandom(8).hex()}"
+                whole = first.joined(rest)
+                whole.write(file)
+                values = json.dumps(changes.to_json(newer=False)).encode()
+                replace_whole(_values(file), hash_bytes(values, "blake3").hex().encode(), b"\n", values, private=True)
+                self._parts, self._file = [whole, Columns()], file
+            os.utime(self._file)
+            about = {"layout": _LAYOUT, "file": self._file.name}
+            more = {
+                "about": json.dumps(about).encode(),
+                "rest": self._parts[1].to_bytes(),
+                "values": json.dumps(changes.to_json(newer=True)).encode(),
+            }
+            self._cache.save(self._going_on().state, str(digest), more)
+            # A file that another process may be about to open is left: it has read the previous record.
+            files = [path for path in folder.glob("index-*") if not path.suffix]
+            for old in sorted(files, key=lambda path: path.stat().st_mtime)[:-2]:
+                old.unlink(missing_ok=True)
+                _values(old).unlink(missing_ok=True)
+
     # -- indexing
 
     def _catch_up(self) -> None:
         with self._journal.lock:
             head, digest = self._journal.head, self._journal.digest
-        known = len(self._digests) // len(digest.raw)
+        known = self._known()
         if known > head or (known == head and known and self._digest(head) != digest.raw):
             self._begin()  # the journal is another one
             known = 0
-        if known < head:
-            self._extend(self._journal.entries(known + 1, head), digest.raw)
+        if known == head:
+            return
+        loaded = self._left is not None
+        try:
+            with gc_paused():
+                self._extend(self._journal.entries(known + 1, head), digest.raw)
+        except (CorruptionError, OSError, ValueError, KeyError, TypeError):
+            if not loaded:
+                raise
+            self._begin()  # what was left by another process may be of another history, or damaged
+            self._extend(self._journal.entries(1, head), digest.raw)
+        self._save(digest)
+
+    def _known(self) -> int:
+        return sum(len(part["digests"]) for part in self._parts) // len(self._journal.digest.raw)
 
     def _extend(self, entries: "Iterable[Entry]", last: bytes) -> None:
         """Index the next entries, the last of which has this digest; that of each other one is in the entry behind it."""
+        walk, known, part = self._going_on(), self._known(), self._parts[1]
+        if self._codes is None:
+            self._codes = {name: {text: code for code, text in enumerate(self._texts(name))} for name in CODED}
         for entry in entries:
             seq, previous = entry["seq"], Digest.parse(entry["previous"]).raw
-            if seq > 1 and len(self._digests) == (seq - 1) * len(previous) and self._digest(seq - 1) != previous:
+            if seq > 1 and known == seq - 1 and self._digest(known) != previous:
                 key = entry_key(seq - 1)
                 raise CorruptionError(f"{key} has changed since it was read: run `artifactstore verify`", location=key)
-            if seq > 1 and len(self._digests) < (seq - 1) * len(previous):
-                self._digests += previous
-            for number, events in enumerate(self._walk.folded([entry])):
+            if known < seq - 1:
+                part["digests"].frombytes(previous)
+                known += 1
+            for number, events in enumerate(walk.folded([entry])):
                 for place, event in enumerate(events):
-                    self._add(event, number, place)
-            self._entry_times.append(self._walk.time)
-        self._digests += last
+                    part.add(_row(event, number, place), self._codes)
+            part["entry_times"].append(microseconds(walk.time))
+        part["digests"].frombytes(last)
 
-    def _add(self, event: Event, number: int, place: int) -> None:
-        for name in _COLUMNS:
-            self._columns[name].append(self._code(name, getattr(event, name)))
-        other = next((text for field in _OTHER if (text := text_of(event.fields, field)) is not None), None)
-        self._columns["other"].append(self._code("other", other))
-        self._times.append((event.time - _EPOCH) // _MICROSECOND)
-        self._seqs.append(event.seq)
-        self._txns.append(number)
-        self._places.append(place)
-        self._versions.append(-1 if event.version is None else event.version)
-        change = NO_CHANGE if event.before is None and event.after is None else Change(event.before, event.after)
-        if event.outcome != "committed" or change is not NO_CHANGE or event.clock is not None:
-            self._more[len(self._seqs) - 1] = event.outcome, change, event.clock
+    def _texts(self, name: str) -> list[str | None]:
+        return [None, *self._parts[0].texts[name], *self._parts[1].texts[name]]
 
-    def _code(self, name: str, text: str | None) -> int:
-        codes = self._codes[name]
-        return codes.setdefault(text, len(codes))
+    def _number(self, column: str, place: int) -> int:
+        first = len(self._parts[0])
+        return int(self._parts[0][column][place] if place < first else self._parts[1][column][place - first])
 
     def _digest(self, seq: int) -> bytes:
-        size = len(self._journal.digest.raw)
-        return bytes(self._digests[(seq - 1) * size : seq * size])
+        return self._of_entry("digests", seq, len(self._journal.digest.raw))
+
+    def _time(self, seq: int) -> datetime:
+        (found,) = array("q", self._of_entry("entry_times", seq, 8))
+        return EPOCH + found * MICROSECOND
+
+    def _of_entry(self, column: str, seq: int, size: int) -> bytes:
+        at, values = seq - 1, self._parts[0]
+        if at >= len(values["entry_times"]):
+            at, values = at - len(values["entry_times"]), self._parts[1]
+        return bytes(memoryview(values[column]).cast("B")[at * size : (at + 1) * size])
 
     # -- choosing
 
     def _chosen(self, wanted: Filter, last: int) -> list[int]:
         """Return the places of facts that may be wanted: all that are, and few others."""
-        if not self._seqs:
-            return []
-        np = numpy()
-        within = np.frombuffer(self._seqs, np.uint64) <= last
-        mask = within.copy()
-        for name in ("txn", "alias", "actor", "fact"):
-            if (value := getattr(wanted, name)) is not None:
-                mask &= self._is(name, value)
+        codes = {name: self._codes_of(name, getattr(wanted, name)) for name in CODED}
         if (pattern := wanted.name) is not None:
-            names = self._codes["name"].items()
-            like = [code for text, code in names if text is not None and (text == pattern or is_like(text, pattern))]
-            mask &= np.isin(np.frombuffer(self._columns["name"], np.uint32), like)
-        times = np.frombuffer(self._times, np.int64)
-        if wanted.since is not None:
-            mask &= times >= (wanted.since - _EPOCH) // _MICROSECOND
-        if wanted.until is not None:
-            mask &= times <= (wanted.until - _EPOCH) // _MICROSECOND
+            texts = enumerate(self._texts("name"))
+            codes["name"] = [code for code, text in texts if text is not None and (text == pattern or is_like(text, pattern))]
+        about: dict[str, list[int]] = {}
         if wanted.subject is not None:
-            mask = self._about(wanted.subject, mask) & within
-        found: list[int] = np.flatnonzero(mask).tolist()
-        return found
+            names = {name for name, _ in wanted.subject.versions}
+            about["name"] = [code for code, text in enumerate(self._texts("name")) if text in names]
+            about |= {kind: self._codes_of("fact", kind) or [] for kind in ("held", "released")}
+        first = len(self._parts[0])
+        return [
+            place + offset
+            for offset, part in zip((0, first), self._parts, strict=True)
+            if len(part)
+            for place in part.chosen(wanted, last, codes, about)
+        ]
 
-    def _is(self, name: str, text: str) -> Any:
-        code = self._codes[name].get(text)
-        np = numpy()
-        column = np.frombuffer(self._columns[name], np.uint32)
-        return np.zeros(len(column), bool) if code is None else column == code
+    def _codes_of(self, name: str, text: str | None) -> list[int] | None:
+        """Return the number of a text in a column, None where none is wanted."""
+        if text is None:
+            return None
+        return [code for code, known in enumerate(self._texts(name)) if known == text]
 
-    def _about(self, subject: Subject, mask: Any) -> Any:
-        """Return where facts are about an artifact and chosen; of its holds, also where they are not: what releases them names only them."""
-        np = numpy()
-        names = [self._codes["name"].get(name, 0) for name, _ in subject.versions]
-        column = np.frombuffer(self._columns["name"], np.uint32)
-        about = self._is("digest", subject.digest) | self._is("other", subject.digest) | (np.isin(column, names) & (column != 0))
-        return (about & (mask | self._is("fact", "held"))) | (mask & self._is("fact", "released"))
+    def _groups(self, places: Iterable[int]) -> list[list[int]]:
+        """Return places by transaction."""
+        return [[*group] for _, group in groupby(places, lambda at: (self._number("seqs", at), self._number("txns", at)))]
 
     # -- reading
 
-    def _made(self, places: Sequence[int]) -> Iterator[Event]:
-        """Yield the events at some places, in order."""
-        seqs = list(dict.fromkeys(self._seqs[place] for place in places))
-        at = 0
+    def _described(self, groups: Sequence[Sequence[int]], wanted: Filter) -> list[Transaction]:
+        """Return the transactions of facts that were chosen."""
+        whole = [self._around(group[0]) for group in groups]
+        events = dict(self._made([place for some in whole for place in some]))
+        found = []
+        for group, places in zip(groups, whole, strict=True):
+            if matching := [events[place] for place in group if wanted.wants(events[place])]:
+                with self._journal.lock:
+                    state = PastState(self._journal.fold, self._number("seqs", places[0]))
+                    found.append(transaction_of(state, [events[place] for place in places], matching))
+        return found
+
+    def _around(self, place: int) -> range:
+        """Return the places of all facts of the transaction of a fact."""
+        first, last, end = place, place + 1, sum(map(len, self._parts))
+        mine = self._number("seqs", place), self._number("txns", place)
+        while first and (self._number("seqs", first - 1), self._number("txns", first - 1)) == mine:
+            first -= 1
+        while last < end and (self._number("seqs", last), self._number("txns", last)) == mine:
+            last += 1
+        return range(first, last)
+
+    def _made(self, places: Sequence[int]) -> Iterator[tuple[int, Event]]:
+        """Yield places with their events, in order."""
+        seqs = list(dict.fromkeys(self._number("seqs", place) for place in places))
+        first, at = len(self._parts[0]), 0
         for seq, entry in self._entries(seqs):
             facts: dict[int, list[Any]] = {}
-            while at < len(places) and self._seqs[places[at]] == seq:
+            while at < len(places) and self._number("seqs", places[at]) == seq:
                 place = places[at]
-                txn = entry["txns"][self._txns[place]]
-                if self._txns[place] not in facts:
-                    facts[self._txns[place]] = [*with_received(txn)]
-                raw, received = facts[self._txns[place]][self._places[place]]
-                outcome, change, clock = self._more.get(place, ("committed", NO_CHANGE, None))
-                version = None if self._versions[place] < 0 else self._versions[place]
-                yield event_of(txn, raw, received, Found(seq, self._entry_times[seq - 1], version, outcome, change, clock))
+                number = self._number("txns", place)
+                txn = entry["txns"][number]
+                if number not in facts:
+                    facts[number] = [*with_received(txn)]
+                raw, received = facts[number][self._number("places", place)]
+                outcome, change, clock = self._parts[0].more(place) if place < first else self._parts[1].more(place - first)
+                version = self._number("versions", place)
+                known = Found(seq, self._time(seq), None if version < 0 else version, outcome, change, clock)
+                yield place, event_of(txn, raw, received, known)
                 at += 1
 
     def _entries(self, seqs: Sequence[int]) -> "Iterator[tuple[int, Entry]]":
@@ -215,3 +355,27 @@ class Trail:
                 del wanted[seq]
                 yield seq, raw
         yield from ((seq, None) for seq in wanted)
+
+
+def _values(file: Path) -> Path:
+    """Return the file of the values of a file of columns."""
+    return file.with_suffix(".values")
+
+
+def _row(event: Event, number: int, place: int) -> Row:
+    other = next((text for field in _OTHER if (text := text_of(event.fields, field)) is not None), None)
+    values = {**{name: getattr(event, name) for name in (*CODED, "digest", "txn")}, "other": other}
+    change = NO_CHANGE if event.before is None and event.after is None else Change(event.before, event.after)
+    version = -1 if event.version is None else event.version
+    return Row(values, microseconds(event.time), event.seq, number, place, version, (event.outcome, change, event.clock))
+
+
+def _newest(groups: Sequence[Sequence[Any]], limit: int | None, *, facts: bool) -> Sequence[Sequence[Any]]:
+    """Return the newest groups: so many, or as many as have so many facts."""
+    if limit is None or not facts:
+        return groups if limit is None else groups[max(0, len(groups) - limit) :]
+    first, many = len(groups), 0
+    while first and many < limit:
+        first -= 1
+        many += len(groups[first])
+    return groups[first:]

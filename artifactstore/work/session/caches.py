@@ -39,19 +39,14 @@ class FoldCache:
     One line of JSON (locations of the tables, and a checksum of them all), then the tables as JSON. The large tables of a store
     that is not small are in a separate file beside it, which never changes: a question reads the rows that it needs. Then the
     first file has what differs from it, until that is much.
-
-    Args:
-        folder: the cache.
-        store: the store's id.
-        part: of the folder of the store, for another fold than the journal's.
     """
 
     SHARE = 64  # the tables are written anew when 1/64 of the entries are new: that costs little compared with reading them
     FILED = 20_000  # rows from which the large tables are a file: decoding as many takes 0.2 s
     STEP = 64  # new entries after which the differences are written
 
-    def __init__(self, folder: Path, store: str, part: str = "") -> None:
-        self._path = folder / "stores" / store / part / "fold.json"
+    def __init__(self, folder: Path, store: str) -> None:
+        self._path = folder / "stores" / store / "fold.json"
         self._names = NameList(self._path.parent)
         self._is_text = False  # whether large tables were found as text, which an earlier version wrote
 
