@@ -52,7 +52,8 @@ class Worker:
         self.folder = ledger.with_suffix(f".{os.getpid()}")
         self.own: dict[str, dict[int, int]] = {}
         self.done: Counter[str] = Counter()
-        self.store = artifactstore.open(url, cache=None)
+        self.cache = None if self.chance.random() < 0.5 else ledger.parent / "cache"  # that processes share
+        self.store = artifactstore.open(url, cache=self.cache)
 
     def note(self, what: str, **more: Any) -> None:
         self.ledger.write(json.dumps({"what": what, **more}) + "\n")
@@ -150,7 +151,22 @@ class Worker:
         assert report.ok, str(report)
 
     def reopen(self) -> None:
-        self.store = artifactstore.open(self.url, cache=None)
+        self.store = artifactstore.open(self.url, cache=self.cache)
+
+    def look(self) -> None:
+        """Ask what people ask of a history."""
+        if (one := self.one()) is not None:
+            name, number, _ = one
+            assert any(row.version == number and not row.removed for row in self.store.versions(name))
+            assert self.store.log(name=name)
+            self.store.lineage(f"{name}:v{number}").upstream()
+
+    def copy(self) -> None:
+        """Copy the whole store, and look whether the copy has what was put before."""
+        one, target = self.one(), self.folder / f"copy-{self.chance.randrange(10**9)}"
+        self.store.maintenance.sync(str(target))
+        if one is not None:
+            self.check(artifactstore.open(target, "r", cache=None), *one)
 
     def work(self, seconds: float) -> None:
         """Work until the time is over."""
@@ -158,6 +174,7 @@ class Worker:
             "put": (30, self.put), "get": (25, self.get), "put shared": (10, self.put_shared), "get shared": (8, self.get_shared),
             "batch": (4, self.batch), "alias": (8, self.alias), "remove": (12, self.remove), "run": (5, self.run),
             "gc": (4, self.clean_up), "verify": (1, self.verify), "reopen": (1, self.reopen),
+            "look": (5, self.look), "copy": (1, self.copy),
         }  # fmt: skip
         weights = [weight for weight, _ in calls.values()]
         start, before = time.monotonic(), None
