@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -126,6 +126,21 @@ class TreeCache:
                     _remove(staging)
         _mark_in_use(self._folder, target.name)
         return target
+
+    def forget(self, digests: Collection[str]) -> bool:
+        """Remove the trees of artifacts that are gone for good; return False if one is in use and stays."""
+        if not digests or not self._folder.is_dir():
+            return True
+        held: set[str] | None = None
+        for tree in self._folder.iterdir():
+            if digest_of_tree(tree.name) not in digests:
+                continue
+            held = _in_use(self._folder) if held is None else held
+            if tree.name in held:
+                continue
+            with suppress(OSError):
+                self._take_away(tree, self._mark(tree))
+        return held is None or not any(digest_of_tree(name) in digests for name in held)
 
     def size(self) -> int:
         """Return the total bytes of all trees."""

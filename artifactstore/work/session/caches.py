@@ -189,6 +189,13 @@ class Manifests:
                 _, gone = self._kept.popitem(last=False)
                 self._rows -= _weight(gone)
 
+    def drop(self, manifests: Iterable[str]) -> None:
+        """Drop manifests that no artifact has any more."""
+        with self._lock:
+            for one in manifests:
+                gone = self._kept.pop(one, None)
+                self._rows -= 0 if gone is None else _weight(gone)
+
 
 def _weight(manifest: "Manifest") -> int:
     return len(manifest.paths) + len(manifest.chunks)

@@ -36,6 +36,7 @@ class Core:
         checked: the manifests that this machine has written or verified.
         manifests: decoded manifests.
         probed: whether the backend was found to be writable.
+        forgotten: the entry up to which the caches have forgotten what is condemned, once it is known.
         trail: the index of the audit trail, once it was asked for.
     """
 
@@ -45,6 +46,7 @@ class Core:
         self.checked = CheckedManifests(cache, config.store, journal.backend.url)
         self.manifests = Manifests()
         self.probed = False
+        self.forgotten: int | None = None
         self.trail: Any = None
         self._cache = cache
         self._author = author

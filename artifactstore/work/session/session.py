@@ -31,6 +31,7 @@ from artifactstore.runtime.local_files import may_write, write_gitignore
 from artifactstore.work.session.as_of import is_first, state_at
 from artifactstore.work.session.caches import FoldCache, LastHead
 from artifactstore.work.session.core import Core, Watch
+from artifactstore.work.session.forgetting import forget_condemned
 from artifactstore.work.session.fork import ScratchStore
 from artifactstore.work.session.offline import OfflineFallback
 from artifactstore.work.session.prepared import Batch, current_batch
@@ -279,6 +280,7 @@ class Session:
         if fresh and is_first(core.journal):
             core.journal.catch_up()
         with core.journal.lock:
+            forget_condemned(core, self.cache)
             yield self.view if self.view is not None else core.journal.fold
 
     @contextmanager
