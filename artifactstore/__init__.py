@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from artifactstore.display.plots.chart import Chart
     from artifactstore.maintenance.doctor.findings import Check, Diagnosis
     from artifactstore.maintenance.gc.cleanup import Cleanup
+    from artifactstore.maintenance.repack.repacked import Repacked
     from artifactstore.maintenance.sync.report import SyncReport
     from artifactstore.maintenance.usage.usage import Usage
     from artifactstore.maintenance.verify.report import Finding, Report
@@ -111,6 +112,7 @@ __all__ = [
     "RefusedError",
     "Registry",
     "Removed",
+    "Repacked",
     "Report",
     "Reproduction",
     "Retention",
@@ -144,6 +146,7 @@ _LATE: Final = {
     "Change": "artifactstore.work.queries.diff",
     "Check": "artifactstore.maintenance.doctor.findings",
     "Cleanup": "artifactstore.maintenance.gc.cleanup",
+    "Repacked": "artifactstore.maintenance.repack.repacked",
     "Usage": "artifactstore.maintenance.usage.usage",
     "Code": "artifactstore.work.reproduce.code",
     "CodeChange": "artifactstore.work.queries.explanation",

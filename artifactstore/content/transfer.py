@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.content.codecs.codec import Encoder
+from artifactstore.content.codecs.codec import RAW, ZSTD, Encoder
 from artifactstore.content.manifests.manifest import Extent, Manifest
 from artifactstore.content.packs.footers import Footers
 from artifactstore.content.packs.known_chunks import KnownChunks
@@ -85,6 +85,7 @@ def transfer(
     ledger: UploadLedger | None = None,
     footers: Footers | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    recode: bool = False,
 ) -> Transferred:
     """Copy an artifact's content to another backend; when it returns, every pack of the new manifest is durable.
 
@@ -96,6 +97,7 @@ def transfer(
         ledger: records each durable pack.
         footers: footers of the target; caches those of the packs written.
         progress: called with the number of content bytes just completed.
+        recode: encode chunks again, and keep what is smaller.
 
     Raises:
         MissingPackError: a pack is missing.
@@ -106,7 +108,7 @@ def transfer(
     """
     left = sum(manifest.sizes)
     packer = Packer(target, Manifest(manifest.algorithm), known, ledger=ledger, footers=footers, left=left)
-    run = _Transfer(source, manifest, packer, known, progress)
+    run = _Transfer(source, manifest, packer, known, progress, recode=recode)
     far = source.is_remote
     waiting: deque[tuple[_TransferGroup, Future[_Frames]]] = deque()
     try:
@@ -154,7 +156,14 @@ class _Transfer:
     """A transfer: the state shared by its threads."""
 
     def __init__(
-        self, source: Backend, manifest: Manifest, packer: Packer, known: KnownChunks, progress: Callable[[int], None]
+        self,
+        source: Backend,
+        manifest: Manifest,
+        packer: Packer,
+        known: KnownChunks,
+        progress: Callable[[int], None],
+        *,
+        recode: bool,
     ) -> None:
         self._source = source
         self._manifest = manifest
@@ -162,7 +171,8 @@ class _Transfer:
         self._known = known
         self._progress = progress
         self._asked: set[bytes] = set()
-        self._encoder = Encoder()
+        self._encoder = Encoder(local=recode and not source.is_remote)
+        self._recode = recode
         self._copied = False  # whether the current file's chunks are those of a proven file
         self._hasher: Hasher | None = None  # over the current file, as long as all of it was read
 
@@ -243,6 +253,9 @@ class _Transfer:
             if base is None or base.pack is None or base.base is not None:
                 base = None
                 codec, stored = self._encoder.encode(frame[1])
+        elif self._recode and codec in {RAW, ZSTD}:
+            again = self._encoder.encode(frame[1])
+            codec, stored = again if len(again[1]) < len(stored) else (codec, stored)
         # A view would keep a whole range in memory until its pack is written.
         self._packer.add_chunk(EncodedChunk(digest, chunks.sizes[i], codec, bytes(stored), base))
 

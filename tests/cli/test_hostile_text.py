@@ -22,6 +22,7 @@ from artifactstore.display.graph.page import SCRIPT
 from artifactstore.errors import ArtifactStoreError, RefusedError
 from artifactstore.maintenance.doctor.findings import Check, Diagnosis
 from artifactstore.maintenance.gc.cleanup import Cleanup
+from artifactstore.maintenance.repack.repacked import Repacked
 from artifactstore.maintenance.repair.report import Lost, Repaired, Restored
 from artifactstore.maintenance.snapshot import Published
 from artifactstore.maintenance.sync.report import LeftOut, SyncReport
@@ -123,6 +124,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "retention": [[], ["--set", EVIL, "-m", EVIL]], "expire": [["--dry-run"], ["-m", EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
     "gc": [["--dry-run"], ["--dry-run", "--why", "n:v1"], ["--dry-run", "--why", "n:v2"], ["--dry-run", "--why", EVIL], ["-m", EVIL, "--grace", "0"], ["--grace", EVIL]],
+    "repack": [[], ["--dry-run"], [EVIL], ["--below", EVIL]],
     "usage": [[], ["--by", "version"], ["--by", EVIL]],
     "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]], "repair": [[], ["--dry-run"], ["--source", EVIL], ["--files", EVIL], ["--source", "STORE"]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]], "selftest": [["DOCTOR2"], ["STORE"], ["DOCTOR3", "--report", EVIL]],
@@ -189,6 +191,7 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Report": lambda _: ways(Report("full", [Finding("damage", EVIL, EVIL), Finding(EVIL, EVIL, EVIL)], {EVIL: 2}, [EVIL], EVIL)),
     "Verdict": lambda _: ways(Verdict.of({"ok": False, "ref": EVIL, "digest": EVIL, "alias": EVIL, "at": 1, "gates": [{"names": EVIL}], "conditions": [
         {"ok": False, "text": EVIL, "judged": "facts", "rule": {EVIL: EVIL}}]})),
+    "Repacked": lambda _: ways(Repacked((EVIL,), (EVIL,), 1, 2, dry_run=True), Repacked((), (), 0, 0, dry_run=False)),
     "Cleanup": lambda _: ways(Cleanup((EVIL,), (EVIL,), (EVIL,), 1, 2, 3, 4, dry_run=True), Cleanup((), (), (), 0, 0, 0, 0, dry_run=False)),
     "Expiry": lambda _: ways(Expiry((EVIL,) * 99, 1, 2, dry_run=False, _why={"n": [EVIL]}), Expiry((), 0, 0, dry_run=True)),
     "SyncReport": lambda _: ways(*(

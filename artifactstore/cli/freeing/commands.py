@@ -1,4 +1,4 @@
-"""Commands that free space, and that show what takes it: gc, usage."""
+"""Commands that free space, and that show what takes it: gc, repack, usage."""
 
 import re
 from datetime import timedelta
@@ -44,6 +44,23 @@ def gc(
         if dry_run:
             printing.echo(what)
     printing.echo_error(done.summary)
+
+
+@app.command()
+def repack(
+    names: Annotated[list[str] | None, typer.Argument(help="Only artifacts of these names or patterns.")] = None,
+    below: Annotated[float, typer.Option(help="Write packs anew of which less than this share is needed.")] = 0.5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be written.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write packs anew that are mostly dead, or small. Digests never change; gc frees what is left."""
+    with opened(store, "r" if dry_run else "a") as store_:
+        done = store_.maintenance.repack(below=below, names=names or None, dry_run=dry_run)
+    if as_json:
+        printing.as_json(printing.record(done))
+    else:
+        printing.report(done)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from artifactstore.content.manifests.manifest import Manifest, is_large, manifes
 from artifactstore.content.manifests.parquet import decode
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.journal.journal import Journal
+from artifactstore.maintenance.usage.extents import extents_of
 from artifactstore.model.digest import Digest
 from artifactstore.runtime.loading import numpy
 from artifactstore.runtime.threads import Pool
@@ -126,7 +127,7 @@ def _measure(journal: Journal, state: State, owners: Mapping[str, set[str]], ver
             inline.append(0)
             places.append([])
         inline[group] += sum(map(len, manifest.chunks.inline.values()))
-        places[group].append(_extents(manifest, packs))
+        places[group].append(extents_of(manifest, packs))
     unique, shared = dict.fromkeys(versions, 0), dict.fromkeys(versions, 0)
     for whose, size in _split(list(groups), places, inline):
         for what in whose:
@@ -156,23 +157,6 @@ def _manifests(journal: Journal, state: State, digests: Iterable[str]) -> Iterat
         return
     with Pool(max(1, min(_AT_ONCE, journal.backend.concurrency)), "artifactstore-look") as pool:
         yield from pool.map(read, digests)
-
-
-def _extents(manifest: Manifest, packs: dict[str, int]) -> "np.ndarray":
-    """Return the extents in packs of a manifest: rows of the pack's number, the offset and the stored length."""
-    np = numpy()
-    chunks = manifest.chunks
-    numbers = np.array([packs.setdefault(pack, len(packs)) for pack in manifest.packs] or [0], dtype=np.int64)
-    own = np.frombuffer(chunks.packs, dtype=np.int32) if len(chunks) else np.empty(0, np.int32)
-    inside = own >= 0
-    columns = [
-        np.frombuffer(one, dtype=np.int64)[inside] if len(chunks) else np.empty(0, np.int64)
-        for one in (chunks.offsets, chunks.stored)
-    ]
-    others = [(packs[str(one.pack)], one.offset, one.stored) for one in manifest.other_extents()]
-    more = np.array(others, dtype=np.int64).reshape(-1, 3)
-    rows = np.concatenate([np.stack([numbers[own[inside]], *columns], axis=1), more])
-    return np.unique(rows, axis=0)  # type: ignore[no-any-return]
 
 
 def _split(

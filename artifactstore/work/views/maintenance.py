@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from artifactstore.maintenance.doctor.examine import Target
     from artifactstore.maintenance.doctor.findings import Diagnosis
     from artifactstore.maintenance.gc.cleanup import Cleanup
+    from artifactstore.maintenance.repack.repacked import Repacked
     from artifactstore.maintenance.repair.report import Repaired
     from artifactstore.maintenance.snapshot import Published
     from artifactstore.maintenance.sync.report import SyncReport
@@ -223,6 +224,32 @@ class Maintenance:
         from artifactstore.work.cleaning.cleaning import clean_up  # noqa: PLC0415 - as in sync
 
         return clean_up(self._session, dry_run=dry_run, grace=grace, reason=reason)
+
+    def repack(self, *, below: float = 0.5, names: Sequence[str] | None = None, dry_run: bool = False) -> "Repacked":
+        """Write packs anew that are mostly dead, or small; digests never change, and readers and writers go on meanwhile.
+
+        The artifacts of a name are laid in reading order, the newest version first; equal chunks are stored once, and chunks that
+        a newer codec makes smaller are encoded again. Every chunk is verified before it is written. `gc` frees what is left:
+        until then both take space, at most `bytes_after` more. Artifacts that are stored as deltas stay where they are.
+
+        Args:
+            below: packs are written anew of which less than this share is needed.
+            names: names or patterns (`churn/*`) whose artifacts may move; all by default.
+            dry_run: write nothing; report what would be written.
+
+        Returns:
+            The packs that nothing needs any more, and their bytes before and after.
+
+        Raises:
+            InvalidInputError: below is not in (0, 1], or names are no texts.
+            NotFoundError: no store here, or no name matches.
+            RefusedError: a read-only store, a copy, a view of the past, or a store that has moved.
+            CorruptionError: something that would be written anew is missing or damaged; what was done before stays done.
+            BackendError: the backend failed; run it again.
+        """
+        from artifactstore.work.cleaning.cleaning import pack_anew  # noqa: PLC0415 - as in sync
+
+        return pack_anew(self._session, below=below, names=names, dry_run=dry_run)
 
     def usage(self, by: str = "name") -> "Rows[Usage]":
         """Return what takes how many stored bytes, largest first; every current manifest is read.
