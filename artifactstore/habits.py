@@ -146,7 +146,7 @@ _GET_FILES: Final = "`get REF FOLDER`"
 _STAGING: Final = "nothing is staged, and the store is where you put it: `put PATH NAME`"
 _REMOTE: Final = "the store itself may be remote: --store URL or $ARTIFACTSTORE_URL names it, `sync SOURCE TARGET` copies one"
 _NO_SERVER: Final = "there is no server and no account; credentials are those of the storage: `doctor URL` checks them"
-_EXPIRY: Final = "`expire --dry-run` lists what no retention rule keeps; nothing is freed until clean-up comes"
+_EXPIRY: Final = "`gc` frees what nothing needs; `expire --dry-run` lists what no retention rule keeps"
 _REMOVAL: Final = "`remove NAME:v3 REASON` removes a version, `unalias NAME ALIAS -m REASON` ends an alias, `taint REF REASON` recalls a version"
 _BACK: Final = "`rollback NAME ALIAS -m REASON`, `log --alias ALIAS` has the history of an alias"
 _EXPERIMENTS: Final = "`runs --sort -metrics.auc --columns name,params.lr,metrics.auc`"
@@ -175,7 +175,7 @@ COMMANDS: Final = {
     **dict.fromkeys(("unlock",), "`release HOLD REASON`"),
     **dict.fromkeys(("revert", "reset", "undo", "demote"), _BACK),
     **dict.fromkeys(("rm", "delete", "del", "unregister", "rmdir", "destroy", "forget", "archive"), _REMOVAL),
-    **dict.fromkeys(("prune", "gc", "clean", "purge", "cleanup"), _EXPIRY),
+    **dict.fromkeys(("prune", "clean", "purge", "cleanup"), _EXPIRY),
     **dict.fromkeys(("delete-alias", "untag"), "`unalias NAME ALIAS -m REASON`"),
     **dict.fromkeys(("mv", "move", "rename", "copy", "link", "fork"), "`cp REF NAME`; the old name keeps its history"),
     **dict.fromkeys(("clone", "mirror", "replicate", "merge", "migrate"), "`sync SOURCE TARGET`"),
@@ -189,10 +189,11 @@ COMMANDS: Final = {
     **dict.fromkeys(("blame", "explain"), "`why A B`"),
     **dict.fromkeys(("dag", "graph", "provenance", "upstream", "parents", "ancestors", "deps", "view-lineage"), "`lineage REF`"),
     **dict.fromkeys(("downstream", "children", "descendants", "used-by", "dependents"), "`lineage REF --down`, or `impact REF`"),
+    **dict.fromkeys(("fix", "heal", "rebuild-index"), "`repair --source COPY`"),
     **dict.fromkeys(("fsck", "check", "validate", "scrub", "test"), "`verify --level full`"),
     **dict.fromkeys(("deprecate", "quarantine", "block", "revoke", "recall", "yank", "invalidate"), "`taint REF REASON`"),
     **dict.fromkeys(("scan-cache", "delete-cache"), "`cache`, `cache --clear`"),
-    **dict.fromkeys(("du", "df", "size", "usage", "stats", "count-objects"), "`tree REF`, or `ls -l`"),
+    **dict.fromkeys(("du", "df", "size", "stats", "count-objects"), "`usage`, or `tree REF`"),
     **dict.fromkeys(("settings", "env", "configure", "profile"), "`config`"),
     **dict.fromkeys(("login", "logout", "auth", "whoami", "ui", "server", "serve", "dashboard", "web", "studio"), _NO_SERVER),
     **dict.fromkeys(("ping", "diagnose"), "`doctor URL`"),

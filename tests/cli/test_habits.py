@@ -48,7 +48,7 @@ def test_no_command_is_in_the_table_of_those_that_do_not_exist():
         ("upload ./m", "artifactstore put PATH NAME"), ("list", "artifactstore ls"), ("history", "artifactstore log"), ("rm a", "artifactstore unalias"),
         ("tag a b", "artifactstore alias REF ALIAS"), ("artifact put", "artifactstore put"), ("artifact get a", "artifactstore get"), ("models list", "find --kind model"),
         ("log_artifact x", "artifactstore put"), ("UPLOAD x", "artifactstore put"), ("dag", "artifactstore lineage"), ("exp show", "artifactstore runs"),
-        ("fsck", "artifactstore verify"), ("du", "artifactstore tree"), ("clone", "artifactstore sync"), ("login", "no server"), ("ui", "no server"), ("gc", "artifactstore expire --dry-run"),
+        ("fsck", "artifactstore verify"), ("du", "artifactstore usage"), ("clone", "artifactstore sync"), ("login", "no server"), ("ui", "no server"), ("prune", "artifactstore gc"), ("heal", "artifactstore repair"),
         ("pusj", "artifactstore put PATH NAME"), ("dowload", "artifactstore get REF FOLDER"), ("artifact", "artifactstore ls -l"), ("repro", "artifactstore reproduce"),
         ("blame", "artifactstore why"), ("search x", "artifactstore find"), ("mv a b", "artifactstore cp"), ("revert", "artifactstore rollback NAME ALIAS"), ("delete x", "artifactstore remove NAME:v3"), ("deploy", "artifactstore promote"),
     ],

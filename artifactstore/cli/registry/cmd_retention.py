@@ -76,7 +76,7 @@ def remove(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a version: digest, actor and reason stay. Nothing is freed until clean-up comes."""
+    """Remove a version: digest, actor and reason stay; `gc` frees its bytes."""
     why = mandatory(reason, text)
     with opened(store) as store_:
         made = store_.registry.remove(ref, why)
@@ -85,7 +85,7 @@ def remove(
         return
     for one in made.refs:
         printing.echo(f"{one} is removed")
-    printing.echo_error(f"note: {format_size(made.bytes)} can be freed, which clean-up will do once it is there")
+    printing.echo_error(f"note: {format_size(made.bytes)} can be freed: run `artifactstore gc`")
 
 
 @app.command()
