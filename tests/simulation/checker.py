@@ -8,6 +8,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.journal.chain import entry_key, facts_key
+from artifactstore.maintenance.gc import litter
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import Config
@@ -64,10 +65,25 @@ class Checker:
             one = key.rpartition("/")[2].partition(".")[0]
             if owner not in self.deleters:
                 raise Violation(f"2: {owner} deletes {key}")
-            if one not in self.truth.condemned_manifests and one not in self.truth.condemned_packs:
+            if not self._is_litter(key) and one not in {**self.truth.condemned_manifests, **self.truth.condemned_packs}:
                 raise Violation(f"2: {owner} deletes {key}, which no entry condemns")
         elif there is not None and there != data and not key.startswith(("segments/", "journal/inbox/")):
             raise Violation(f"2: {owner} overwrites {key}")
+
+    def _is_litter(self, key: str) -> bool:
+        """Whether nothing can need an object: decided anew, from what is there."""
+        if key.startswith("journal/inbox/"):
+            span, window = vars(litter)["INBOX_FOLDER"], vars(litter)["WINDOW"]  # as they are in this world
+            return "/clock-" in key or int(key.split("/")[2]) * span + span - 1 + window < self.truth.head
+        others = [
+            one.removeprefix(self.place).split("-") for one in self.world.objects if one.startswith(f"{self.place}segments/")
+        ]
+        parts = key.split("-")
+        if key.startswith("segments/fold"):
+            return any((other[0] == "segments/fold" and "/folds/" in key) or other[1:3] > parts[1:3] for other in others)
+        return key.startswith("segments/") and any(
+            other[0] == parts[0] and other != parts and other[1] <= parts[1] and other[2] >= parts[2] for other in others
+        )
 
     # -- after a step
 

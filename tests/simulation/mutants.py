@@ -217,11 +217,6 @@ MUTANTS: dict[str, Mutant] = {
     "watch": Mutant("an own verdict is remembered while somebody waits", _patches((Journal, "watch", _watch_nothing))),
     "unknown": Mutant("what was sent and not seen is unknown", _patches((Appender, "_give_up", _give_up_without_a_doubt))),
     "durable first": Mutant("an entry only names what is durable", habits=Habits(waits_until_durable=False)),
-    "delete from memory": Mutant(
-        "only what stored entries condemn is deleted", habits=Habits(deletes_only_what_entries_condemn=False)
-    ),
-    "closed upwards": Mutant("who condemns a pack condemns what needs it", habits=Habits(closes_upwards=False)),
-    "holds": Mutant("clean-up keeps what is held", habits=Habits(keeps_what_is_held=False)),
     "vouched for": Mutant(
         "a snapshot is believed only if the journal vouches for it",
         _patches((journal_module, "vouching", lambda _snapshot, _raw: True), (State, "vouches", lambda *_: True)),

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,12 @@ from artifactstore.backend.wrappers import retry_policy as retry_module
 from artifactstore.catalog.fold import judge as judge_module
 from artifactstore.catalog.fold import state as state_module
 from artifactstore.catalog.fold.state import State
+from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs import pack as pack_module
 from artifactstore.content.packs import writer as packer_module
+from artifactstore.content.packs.pack import pack_key
 from artifactstore.journal import append as append_module
+from artifactstore.journal import chain as chain_module
 from artifactstore.journal import fetch as fetch_module
 from artifactstore.journal import inbox as inbox_module
 from artifactstore.journal import journal as journal_module
@@ -27,6 +31,10 @@ from artifactstore.journal import turns as turns_module
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance import snapshot as snapshot_module
+from artifactstore.maintenance.gc import check as check_module
+from artifactstore.maintenance.gc import execute as execute_module
+from artifactstore.maintenance.gc import litter as litter_module
+from artifactstore.maintenance.gc.execute import collect
 from artifactstore.maintenance.sync import object_copy as whole_module
 from artifactstore.maintenance.sync import replicate as replicate_module
 from artifactstore.maintenance.sync.import_selection import ImportFilter
@@ -34,12 +42,12 @@ from artifactstore.model.actor import Actor
 from artifactstore.model.encoding import format_time
 from artifactstore.model.facts import Config
 
-from .checker import Checker
+from .checker import Checker, live_digests
 from .neighbours import Copier, Importer, Visitor
 from .reference import Reference
 from .strangers import Stranger
 from .tasks import Habits, Process
-from .uploading import TaskPool
+from .uploading import TaskPool, decoded
 from .world import EPOCH, InlinePool, SimBackend, SimLock, Violation, World
 
 Act = Callable[[Process], Callable[[], None]]
@@ -106,12 +114,13 @@ class Scenario:
 
     def __init__(self, seed: int, habits: Habits, *, with_reference: bool) -> None:
         self.world = World(seed)
+        self.seed = seed
         rng = self.world.rng
         self.window = rng.choice([4096, 4096, 6, 3, 3])
         self.tidy = rng.choice([1, 1, 256])
         self.spill = rng.choice([2**20, 2**20, 2**20, 900])
         self.patience = rng.choice([0.0, 1.0, 5.0, 60.0])
-        self.sealing = rng.random() < 0.15
+        self.sealing = rng.random() < 0.15 or habits.sealing
         self.furnished = rng.random() < 0.6  # something is there when all begins
         self.keeping = rng.random() < 0.4
         self.publishing = habits.publishing or random.Random(seed).random() < 0.12
@@ -187,6 +196,13 @@ class Scenario:
                 (journal_module, "Pool", InlinePool),
                 (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),
+                (check_module, "decode", decoded),
+                (execute_module, "_BATCH", random.Random(self.seed + 3).choice([1, 2, 20_000])),
+                (litter_module, "new_id", world.new_id),
+                (litter_module, "WINDOW", self.window),
+                (litter_module, "INBOX_FOLDER", 2),
+                (chain_module, "INBOX_FOLDER", 2),
+                (inbox_module, "INBOX_FOLDER", 2),
                 (snapshots_module, "_ENTRY", 2**40),  # a snapshot is always worth it
                 (snapshot_module, "Pool", InlinePool),
                 (replicate_module, "Pool", InlinePool),
@@ -209,7 +225,18 @@ class Scenario:
         if self.habits.crowded:
             appender._turns._until = 1e12  # it has lost a race just before all begins, and does not forget it
         copies = [] if name else self.copies
-        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies)
+        own = partial(self._own_history, name)
+        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies, own)
+
+    def _own_history(self, name: str) -> tuple[Journal, Appender]:
+        """A history for whoever deletes: of entries alone, as `work.session.own_history` makes it."""
+        place = self.places[name]
+        journal = Journal(SimBackend(self.world, name), place.config, State)
+        journal.lock = SimLock(self.world, "own journal")  # type: ignore[assignment]
+        appender = Appender(journal, Actor("janitor", "os", "here", "simulator"), sleep=self.world.sleep)
+        appender._turn = SimLock(self.world, "own turn")  # type: ignore[assignment]
+        place.checker.journals.append(journal)
+        return journal, appender
 
     def _show_adoptions(self, appender: Appender) -> None:
         adopt = appender._adopt
@@ -334,6 +361,28 @@ class Scenario:
             for name in self.places:
                 if name:
                     self._import_ends(name)
+
+        for name, place in self.places.items():
+            if place.checker.is_writable():
+                self._all_is_freed(name)
+
+    def _all_is_freed(self, name: str) -> None:
+        """Run again with nothing going wrong, a clean-up leaves what is needed, and nothing else."""
+        checker = self.places[name].checker
+        checker.deleters.add("last clean-up")
+        self.world.prepare("last clean-up", lambda: self._clean_up(name))
+        truth, needed = checker.truth, set[str]()
+        for digest in live_digests(truth):
+            manifest = str(truth.current_manifest(digest))
+            needed.update([manifest_key(manifest), *map(pack_key, truth.manifests[manifest][2])])
+        keys = {key.removeprefix(checker.place) for key in self.world.objects if checker.is_mine(key)}
+        if left := {key for key in keys if key.startswith(("manifests/", "packs/"))} - needed:
+            raise Violation(f"6: a clean-up of {name or 'the store'} leaves {sorted(left)}")
+
+    def _clean_up(self, name: str) -> None:
+        self.world.clock += 1000
+        journal, appender = self._own_history(name)
+        collect(journal, appender, dry_run=False, grace=timedelta(seconds=500))
 
     def _copy_is_whole(self) -> None:
         """Run again with nothing going wrong, the copy gets all that its source has."""

@@ -8,16 +8,18 @@ in the library: mutants switch them off.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import timedelta
+from typing import Any, Final, NoReturn
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import scratch
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
-from artifactstore.errors import BackendError, NotFoundError, OutcomeUnknownError
+from artifactstore.errors import BackendError, ConflictError, NotFoundError, OutcomeUnknownError, RefusedError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.snapshots import Snapshot, content_key
+from artifactstore.maintenance.gc.execute import collect
 from artifactstore.maintenance.snapshot import publish
 from artifactstore.model.digest import Digest
 
@@ -35,10 +37,8 @@ class Habits:
     """Rules that tasks keep; a mutant switches one off."""
 
     waits_until_durable: bool = True
-    deletes_only_what_entries_condemn: bool = True
-    closes_upwards: bool = True
     reads_on_when_missing: bool = True
-    keeps_what_is_held: bool = True
+    sealing: bool = False  # whether segments are sealed; drawn otherwise
     publishing: bool = False  # whether snapshots are published, and forged; drawn otherwise
     mode: str | None = None  # what sort of world it is; drawn otherwise
     eager: bool = False  # whether what rarely meets there is all that happens
@@ -53,6 +53,10 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure
     def __init__(self, void: Any) -> None:
         super().__init__(str(void))
         self.code = void.code
+
+
+def _nowhere() -> NoReturn:
+    raise AssertionError("only a world knows how histories are read")
 
 
 @dataclass(slots=True)
@@ -72,6 +76,7 @@ class Process:
     habits: Habits
     told: dict[str, int | str]
     copies: list[Checker] = field(default_factory=list)
+    own_history: Callable[[], tuple[Journal, Appender]] = field(default=_nowhere)
 
     def fork_neighbours(self) -> None:
         """Note that an owner makes copies writable beside their source."""
@@ -244,68 +249,19 @@ class Process:
 
     def gc(self, rounds: int) -> None:
         self.checker.deleters.add(self.world.current.name)  # type: ignore[union-attr]
+        journal, appender = self.own_history()
         for _ in range(rounds):
-            self.quietly(self._clean)
+            self.quietly(lambda: self._clean(journal, appender))
 
-    def _clean(self) -> None:
-        listed = {folder: self._ids(folder) for folder in ("manifests", "packs")}
-        planned: dict[str, list[str]] = {}
-        for _ in range(TRIES):
-            head = self.journal.catch_up()
-            planned = self._plan(listed)
-            if not any(planned.values()):
-                break
-            try:
-                self.commit([{"fact": "condemned", **planned}], head)
-            except Refused as refused:
-                if refused.code not in {"alone", "base"}:
-                    raise
-                if not self.habits.deletes_only_what_entries_condemn:
-                    break
-                continue
-            except BackendError:
-                if self.habits.deletes_only_what_entries_condemn:
-                    raise
-            break
-        self._delete(planned)
-
-    def _ids(self, folder: str) -> list[str]:
-        found = self.insist(lambda: list(self.backend.list(folder + "/")))
-        return [item.key.rpartition("/")[2].partition(".")[0] for item in found]
-
-    def _plan(self, listed: dict[str, list[str]]) -> dict[str, list[str]]:
-        fold, rng = self.journal.fold, self.world.rng
-        live = (
-            live_digests(fold)
-            if self.habits.keeps_what_is_held
-            else live_digests(fold) - {row["digest"] for row in fold.holds.values()}
-        )
-        keep = {fold.current_manifest(digest) for digest in live}
-        kept_packs = {pack for manifest in keep if manifest is not None for pack in fold.manifests[manifest][2]}
-        standing = {m for m in fold.manifests if m not in fold.condemned_manifests}
-        dead = {m for m in {*listed["manifests"], *standing} - keep if m not in fold.condemned_manifests}
-        packs = {p for p in listed["packs"] if p not in kept_packs and p not in fold.condemned_packs}
-        # Some are spared, as the grace spares some: what is left must be closed all the same.
-        spares = rng.random()
-        dead = {m for m in sorted(dead) if rng.random() > spares * 0.7}
-        packs = {p for p in sorted(packs) if rng.random() > spares * 0.7}
-        if self.habits.closes_upwards:
-            dead |= {m for m in standing if not packs.isdisjoint(fold.manifests[m][2])}
-        return {"manifests": sorted(dead), "packs": sorted(packs)}
-
-    def _delete(self, planned: dict[str, list[str]]) -> None:
-        fold = self.journal.fold
-        for folder, key, condemned in (
-            ("manifests", manifest_key, fold.condemned_manifests),
-            ("packs", pack_key, fold.condemned_packs),
-        ):
-            gone = set(condemned) if self.habits.deletes_only_what_entries_condemn else {*condemned, *planned[folder]}
-            for one in self._ids(folder):
-                if one in gone:
-                    self._erase(key(one))
-
-    def _erase(self, key: str) -> None:
-        self.insist(lambda: self.backend.delete(key))
+    def _clean(self, journal: Journal, appender: Appender) -> None:
+        grace = timedelta(seconds=self.world.rng.choice([0, 0, 0.3, 2, 10]))
+        try:
+            self.world.log(f"    {collect(journal, appender, dry_run=self.world.rng.random() < 0.1, grace=grace)}")
+        except ConflictError as error:
+            self.world.log(f"    told: {error}"[:150])
+        except RefusedError as error:
+            if self.checker.truth.header["moved_to"] is None:
+                raise Violation(f"a clean-up is refused: {error}") from error
 
     def reader_of(self, reads: int) -> Callable[[], None]:
         return lambda: self.reader(reads)

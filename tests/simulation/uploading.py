@@ -158,6 +158,14 @@ def _manifest_of(known: dict[str, str]) -> Manifest:
     return made
 
 
+def decoded(raw: bytes, _key: str, *, algorithm: str) -> Manifest:
+    """Return a word's manifest as a clean-up looks at it: what it holds, and in which packs."""
+    record = json.loads(raw)
+    made = Manifest(algorithm, packs=sorted(record["packs"].values()))
+    made.digest = str(Digest.of(record["word"].encode()))
+    return made
+
+
 def stored(word: str, manifest: str, raw: bytes, packs: list[str]) -> dict[str, Any]:
     """Return the fact for a word that is durable."""
     return {

@@ -74,6 +74,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.objects: dict[str, bytes] = {}
+        self.times: dict[str, datetime] = {}
         self.trace: list[str] = []
         self.tasks: list[Task] = []
         self.flights: list[Flight] = []
@@ -223,6 +224,7 @@ class World:
     def put(self, verb: str, key: str, data: bytes, owner: str) -> None:
         self.before(verb, key, owner, data)
         self.objects[key] = data
+        self.times[key] = self.now()
 
     def remove(self, key: str, owner: str) -> None:
         self.before("delete", key, owner, None)
@@ -234,7 +236,9 @@ class World:
     def _land(self, flight: Flight) -> None:
         lost = flight.verb == "create" and flight.key in self.objects
         self.log(f"({flight.owner}): late {flight.verb} {flight.key}{' finds it taken' if lost else ' lands'}")
-        if not lost:
+        if flight.verb == "delete":
+            self.remove(flight.key, flight.owner)
+        elif not lost:
             self.put(flight.verb, flight.key, flight.data, flight.owner)
 
 
@@ -349,10 +353,16 @@ class SimBackend(Backend):
         begin = self.place + prefix
         found = [(key, data) for key, data in sorted(self.world.objects.items()) if key.startswith(begin)]
         cut = len(self.place)
-        return iter([Stored(key[cut:], len(data), None) for key, data in found if self.place or not key.startswith("@")])
+        times = self.world.times
+        return iter(
+            [Stored(key[cut:], len(data), times.get(key, EPOCH)) for key, data in found if self.place or not key.startswith("@")]
+        )
 
     def delete(self, key: str) -> None:
         me = self._turn("delete", key)
+        if self.world.draw("late", self.world.eagerness):
+            self.world.send("delete", self.place + key, b"", me)
+            self._fail(f"{me}: timed out, in flight", "timed out")
         self.world.remove(self.place + key, me)
         if self.world.draw("lost", self.world.eagerness):
             raise BackendError("the reply got lost", transient=True)

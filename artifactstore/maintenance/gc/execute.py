@@ -102,39 +102,50 @@ class _Collection:
     def _judge(self) -> tuple[Plan, datetime | None]:
         """Return the plan, checked, and the time by the store's clock."""
         while True:
-            head = self._journal.catch_up(confirm=True)
+            self._journal.catch_up(confirm=True)
             _refuse_if_moved(self._state, self._backend.url)
             plan = make_plan(self._state, self._backend.list, by_runs=self._by_runs())
-            if not plan.missing or not self._lacks(plan, head):
-                break
-        now = self._now(plan)
-        spare_young(plan, self._grace, now)
-        if plan.condemns:
-            check_kept(self._journal, self._state, plan)
-        return plan, now
+            if self._lacks(plan):
+                continue
+            now = self._now(plan)
+            spare_young(plan, self._grace, now)
+            try:
+                if plan.condemns:
+                    check_kept(self._journal, self._state, plan)
+            except CorruptionError as error:
+                if self._was_condemned(error.location):
+                    continue
+                raise
+            return plan, now
 
     def _by_runs(self) -> set[str]:
         candidates = edge_candidates(self._state, live_digests(self._state)) if self._state.edges else set()
         return named_by_runs(candidates, _effective(self._journal)) if candidates else set()
 
-    def _lacks(self, plan: Plan, head: int) -> bool:
-        """Return False if what is missing from the listing is there, or does not matter any more.
+    def _lacks(self, plan: Plan) -> bool:
+        """Return whether objects that must be there are missing because another clean-up has condemned them since.
 
         Raises:
-            CorruptionError: it must be there and is not.
+            CorruptionError: they must be there and are not.
         """
         for key in plan.missing[:_TRIES]:
             try:
                 self._backend.size(key)
             except NotFoundError:
-                if self._journal.catch_up() != head:
-                    return True  # another clean-up may have taken it since
+                if self._was_condemned(key):
+                    return True
                 raise CorruptionError(
                     f"{key} is missing, but the journal names it ({Why(self._state, plan, Litter())(key)}): nothing was condemned or "
                     "deleted. Restore it from a copy of the store, or remove what needs it",
                     location=key,
                 ) from None
         return False
+
+    def _was_condemned(self, key: str) -> bool:
+        """Return whether an entry has condemned an object, also one that came since the plan: then it may be gone."""
+        self._journal.catch_up()
+        one = key.rpartition("/")[2].partition(".")[0]
+        return one in self._state.condemned_manifests or one in self._state.condemned_packs
 
     def _now(self, plan: Plan) -> datetime | None:
         """Return the time by the store's own clock; find out by the way whether these credentials may delete.
@@ -211,12 +222,9 @@ class _Collection:
             self._journal.catch_up(confirm=True)
         outcome = _Outcome()
         state = self._state
-        sizes = {
-            manifest_key(one): size
-            for one, size in (plan.left_manifests | plan.manifests).items()
-            if size and one in state.condemned_manifests
-        }
-        sizes |= {pack_key(one): size for one, size in (plan.left_packs | plan.packs).items() if one in state.condemned_packs}
+        manifests, packs = plan.left_manifests | plan.manifests, plan.left_packs | plan.packs
+        sizes = {manifest_key(one): size for one, size in manifests.items() if size >= 0 and one in state.condemned_manifests}
+        sizes |= {pack_key(one): size for one, size in packs.items() if one in state.condemned_packs}
         for keys in _grouped({**sizes, **litter.sizes}):
             failed = self._backend.delete_many(keys)
             outcome.failed |= failed
@@ -267,7 +275,7 @@ def _cleanup(plan: Plan, litter: Litter, why: Why, *, dry_run: bool) -> Cleanup:
         manifests=tuple(sorted(manifests)),
         packs=tuple(sorted(packs)),
         litter=tuple(sorted(litter.sizes)),
-        bytes=sum(manifests.values()) + sum(packs.values()) + sum(litter.sizes.values()),
+        bytes=sum(size for size in manifests.values() if size > 0) + sum(packs.values()) + sum(litter.sizes.values()),
         kept=plan.kept,
         spared=plan.spared,
         head=plan.head,

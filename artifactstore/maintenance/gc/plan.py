@@ -25,7 +25,7 @@ class Plan:
     Attributes:
         head: the entry that it was judged on.
         by_runs: digests that only runs keep.
-        manifests: manifests to condemn: id → bytes, 0 where no such object is listed.
+        manifests: manifests to condemn: id → bytes, -1 where no such object is listed.
         packs: packs to condemn, likewise.
         left_manifests: manifests that an entry has condemned and that are still listed: id → bytes.
         left_packs: packs likewise.
@@ -87,7 +87,7 @@ def make_plan(state: State, list_objects: Callable[[str], Iterable[Stored]], *, 
             if manifest in state.damaged:
                 excused.update((manifest, *packs))
         elif manifest not in condemned_manifests:
-            plan.manifests[manifest] = 0
+            plan.manifests[manifest] = -1
             known_packs.update(packs)
     _judge_listed(plan, (keep, condemned_manifests, plan.manifests), state.manifests, list_objects("manifests/"), manifest_key)
     dead = dict.fromkeys(known_packs - kept_packs - condemned_packs, -1)
