@@ -1,7 +1,7 @@
 """Opening and creating a store: `artifactstore.open` and `artifactstore.create`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from artifactstore.store import Store
@@ -18,6 +18,7 @@ def open(  # noqa: A001 - artifactstore.open, as in gzip.open
     storage_options: Mapping[str, Any] | None = None,
     cache: str | os.PathLike[str] | None = DEFAULT,
     single_writer: bool = False,
+    mirrors: "Iterable[str | os.PathLike[str] | Store]" = (),
 ) -> Store:
     """Open the store at a URL; reads at most `store.json` and creates nothing: the first write creates the store.
 
@@ -28,14 +29,21 @@ def open(  # noqa: A001 - artifactstore.open, as in gzip.open
         storage_options: passed to the backend (endpoint, profile …); prefer the environment for credentials.
         cache: the folder for local caches, or None for no cache; by default `$ARTIFACTSTORE_CACHE`, else the user's cache folder.
         single_writer: a promise that no other process writes, which permits backends without exclusive creation.
+        mirrors: copies of this store, as URLs or open stores. What is damaged or missing is read from them, checked, with one
+            warning; they are not asked while nothing is wrong. `maintenance.repair()` brings it back.
 
     Raises:
-        InvalidInputError: the URL is invalid, or its scheme unknown.
+        InvalidInputError: the URL is invalid, or its scheme unknown; a mirror is another store.
         UnsupportedError: the backend's extra is not installed.
         FormatError: the store has a newer format, or the URL is not a store.
         BackendError: the backend is unreachable.
     """
-    return Store(Session(url, mode=mode, storage_options=storage_options, cache=cache, single_writer=single_writer))
+    options: dict[str, Any] = {"mode": mode, "storage_options": storage_options, "cache": cache, "single_writer": single_writer}
+    if isinstance(mirrors, tuple) and not mirrors:
+        return Store(Session(url, **options))
+    from artifactstore.work.repair.mirrors import open_with_mirrors  # noqa: PLC0415 - few stores have some
+
+    return Store(open_with_mirrors(url, mirrors, options))
 
 
 def create(

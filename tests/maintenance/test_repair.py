@@ -37,6 +37,10 @@ def gone(path: Path) -> Any:
     path.unlink()
 
 
+def rmtree(path: Path) -> Any:
+    shutil.rmtree(path)
+
+
 def entry(root: Path, seq: int) -> Path:
     return root / f"journal/000000000/{seq:012d}.json"
 
@@ -136,7 +140,7 @@ CONTENT: dict[str, Damage] = {
     "empty manifests": lambda r: every(r, "manifests/*/*", lambda p: p.write_bytes(b"")),
     "swapped manifests": lambda r: swap(*sorted(r.glob("manifests/*/*"))[:2]),
     "one manifest and one pack": lambda r: (flip(min(r.glob("manifests/*/*"))), flip(max(r.glob("packs/*/*")))),
-    "nothing but the journal": lambda r: [shutil.rmtree(r / one) for one in ("packs", "manifests")],
+    "nothing but the journal": lambda r: (rmtree(r / "packs"), rmtree(r / "manifests")),
 }
 HISTORY: dict[str, Damage] = {
     "the first entry": lambda r: flip(entry(r, 1), 0.3),

@@ -17,8 +17,9 @@ def verify(session: Session, ref: str | None, *, level: str, fraction: float, an
     known = load_keys(keys)
     digest = None if ref is None else artifact(session, ref).digest
     breaches = Breaches(session, known)
+    mirrors, journal = session.mirrors, session.core().journal
     report = maintenance.verify(
-        session.core().journal,
+        journal if mirrors is None else mirrors.plain(session.backend, journal),
         digest=digest,
         level=level,
         fraction=fraction,
@@ -28,4 +29,6 @@ def verify(session: Session, ref: str | None, *, level: str, fraction: float, an
         watch=session.watch,
     )
     report.not_checked += breaches.not_judged
+    for key, url in mirrors.saved.items() if mirrors is not None else ():
+        report.note(f"{key} was read from the mirror {url}: run `artifactstore repair` to bring it back here", key, rule="mirror")
     return report

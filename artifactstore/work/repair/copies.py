@@ -50,7 +50,7 @@ def _listed(given: Any) -> Iterator[Any]:
 
 
 def _opened(one: Any, what: str, cache: Any) -> Session:
-    opened = getattr(one, "_session", None)
+    opened = one if isinstance(one, Session) else getattr(one, "_session", None)
     if isinstance(opened, Session):
         return opened
     if not isinstance(one, str | os.PathLike):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from artifactstore.backend.connect import connect
@@ -27,19 +28,23 @@ def repair(session: Session, source: Any = None, *, files: Any = None, dry_run: 
     """Repair an open store; see `Maintenance.repair`."""
     if not isinstance(dry_run, bool):
         raise InvalidInputError(f"dry_run= must be True or False, got {dry_run!r}")
+    if session.mirrors is not None:
+        return _with_mirrors(session, source, files, dry_run=dry_run)
     if not dry_run or session.view is not None:
         session.check_writable()
     core = session.core()
-    copies = [
-        *open_copies(source, core.config.store, what="source", url=session.backend.url, cache=session.cache),
-        *session.mirrors,
-    ]
+    copies = open_copies(source, core.config.store, what="source", url=session.backend.url, cache=session.cache)
     own = _files(files, core.config.digest)
     if not dry_run:
         _refuse_copy(session, damaged_marks=True)
     known = core.journal.known.noted()
     sources = [KnownConfig(core.config.raw), SegmentHistory(session.backend), *(CopyHistory(one.backend) for one in copies)]
     mended = mend_history(session.backend, sources, anchors=dict([known]) if known is not None else {}, dry_run=dry_run)
+    right = mended.bytes.get(CONFIG_KEY, core.config.raw)
+    if right != core.config.raw and not dry_run:  # it was opened with a damaged one that can be parsed
+        url, options, single_writer = session.connection_args
+        session = Session(url, storage_options=options, single_writer=single_writer, cache=session.cache)
+        core = session.core()
 
     def journal() -> tuple[Journal, Appender]:
         if dry_run:
@@ -51,6 +56,26 @@ def repair(session: Session, source: Any = None, *, files: Any = None, dry_run: 
         return core.journal, core.appender
 
     return repair_store(mended, journal, [_copy(one) for one in copies], own, dry_run=dry_run)
+
+
+def _with_mirrors(session: Session, source: Any, files: Any, *, dry_run: bool) -> Repaired:
+    """Repair a store that was opened with mirrors, as it is without them."""
+    mirrors = session.mirrors
+    assert mirrors is not None  # called only then
+    if not dry_run or session.view is not None:
+        with suppress(CorruptionError):  # that its history is damaged keeps others from writing
+            session.check_writable()
+    url, options, single_writer = session.connection_args
+    core = session.core()
+    copies = [
+        *open_copies(source, core.config.store, what="source", url=session.backend.url, cache=session.cache),
+        *mirrors.sessions,
+    ]
+    given: dict[str, Any] = {"storage_options": options, "single_writer": single_writer, "cache": session.cache}
+    done = _repair_url(url, copies, files, dry_run=dry_run, options=given)
+    if not dry_run:
+        mirrors.repaired(core.journal)
+    return done
 
 
 def repair_url(
@@ -68,19 +93,24 @@ def repair_url(
     Raises:
         As `Maintenance.repair`; and FormatError or CorruptionError, if `store.json` cannot be read and no source was passed.
     """
+    return _repair_url(url, source, files, dry_run=dry_run, options={"storage_options": storage_options})
+
+
+def _repair_url(url: Any, source: Any, files: Any, *, dry_run: bool, options: Mapping[str, Any]) -> Repaired:
     try:
-        session = Session(url, storage_options=storage_options)
+        session = Session(url, **options)
         session.core()
     except (FormatError, CorruptionError) as error:
         where = find_url(url)
-        options = {**where.options, **(storage_options or {})} or None
-        copies = open_copies(source, None, what="source", url=where.url, cache=cache_folder(DEFAULT))
+        about = {**where.options, **(options.get("storage_options") or {})} or None
+        copies = _as_copies(source, where.url)
         if not copies:
             raise
-        mended = _mend_config(connect(where.url, storage_options=options), copies, error, dry_run=dry_run)
+        backend = connect(where.url, storage_options=about, single_writer=bool(options.get("single_writer")))
+        mended = _mend_config(backend, copies, error, dry_run=dry_run)
         if mended.lost or dry_run:
             return Repaired.of(mended.restored, mended.lost, dry_run=dry_run)
-        done = repair(Session(url, storage_options=storage_options), source, files=files)
+        done = repair(Session(url, **options), copies, files=files)
         rows = dict.fromkeys([*mended.restored, *done.restored])
         done.restored = Rows(Restored, list(rows))
         return done
@@ -98,6 +128,10 @@ def _mend_config(backend: Any, copies: Sequence[Session], error: ArtifactStoreEr
             "it is another store"
         ) from error
     return found if dry_run else mend_history(backend, sources)
+
+
+def _as_copies(source: Any, url: str) -> list[Session]:
+    return open_copies(source, None, what="source", url=url, cache=cache_folder(DEFAULT))
 
 
 def _files(files: Any, algorithm: str) -> Files | None:

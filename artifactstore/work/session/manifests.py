@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from artifactstore.backend.wrappers.caching import evict
 from artifactstore.catalog.fold.state import State
@@ -21,6 +21,9 @@ from artifactstore.runtime.threads import Pool
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.write_guard import incomplete_copy_error
 
+if TYPE_CHECKING:
+    from artifactstore.work.session.mirrored import Mirrors
+
 __all__ = ["FalseManifestError", "ManifestReader", "Proves"]
 
 T = TypeVar("T")
@@ -28,9 +31,14 @@ Proves = Callable[[Manifest], str | None]
 
 
 class ManifestReader:
-    """Reads the manifests of a session; a prefetched manifest belongs to its thread."""
+    """Reads the manifests of a session; a prefetched manifest belongs to its thread.
 
-    def __init__(self) -> None:
+    Args:
+        mirrors: what damaged and missing objects are read from, or None.
+    """
+
+    def __init__(self, mirrors: "Mirrors | None" = None) -> None:
+        self._mirrors = mirrors
         self._ahead = threading.local()
         self._reported: set[str] = set()
         self._compared: set[tuple[str, int]] = set()  # (manifest, file row) whose chunk digests agree with all others
@@ -100,15 +108,19 @@ class ManifestReader:
             except _MissingManifestError:
                 missing = manifest_key(holder)
             except (CorruptionError, FormatError) as error:
-                failed[holder] = error
+                # What is false was written like this: a mirror has nothing better.
+                if isinstance(error, FalseManifestError) or not self._divert(core, getattr(error, "location", None)):
+                    failed[holder] = error
                 continue
             else:
                 self._warn(digest, failed)
+                if self._mirrors is not None:
+                    self._mirrors.note(core.cached_backend)
                 return made
             core.journal.catch_up()
             with core.journal.lock:
                 moved = holder not in core.journal.fold.holders.get(digest, ())
-            if not moved:
+            if not moved and not self._divert(core, missing):
                 failed[holder] = incomplete_copy_error(core, missing) or CorruptionError(
                     f"{missing} is missing, but the journal names it: restore it from a copy of the store",
                     digest=digest,
@@ -204,6 +216,10 @@ class ManifestReader:
                 return f"{manifest_key(one)} is false: its chunks of {path!r} are not those of the file"
             manifest.all_proven = True
         return None
+
+    def _divert(self, core: Core, location: str | None) -> bool:
+        """Read a damaged or missing object from the next mirror from now on; False if there is none."""
+        return self._mirrors is not None and self._mirrors.divert(core.cached_backend, location)
 
     def _warn(self, digest: str, failed: dict[str, ArtifactStoreError]) -> None:
         for holder, error in failed.items():

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.backend.base import Backend
@@ -19,7 +18,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Resolved, resolve
-from artifactstore.errors import AlreadyExistsError, BackendError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import format_time, new_id
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from artifactstore.content.manifests.manifest import Manifest
     from artifactstore.journal.snapshots import Snapshot
     from artifactstore.work.session.manifests import ManifestReader, Proves
+    from artifactstore.work.session.mirrored import Mirrors
 
 __all__ = ["Session"]
 
@@ -72,6 +72,7 @@ class Session:
         cache: str | os.PathLike[str] | None = DEFAULT,
         single_writer: bool = False,
         fork: ScratchStore | None = None,
+        mirrors: "Mirrors | None" = None,
     ) -> None:
         if not isinstance(mode, str) or mode not in {"a", "r"}:
             raise InvalidInputError(f"mode={mode!r}: expected 'a' to read and append, or 'r' to only read")
@@ -91,7 +92,7 @@ class Session:
         self._offline = OfflineFallback(backend, self.cache)
         self.backend = self._offline.backend
         self.view: State | None = None
-        self.mirrors: tuple[Session, ...] = ()
+        self.mirrors = mirrors
         self.watch: Watch = _watch
         self._core: Core | None = None
         self._pid = os.getpid()
@@ -108,8 +109,8 @@ class Session:
                 "pass them by the environment or by the cloud's own identity"
             )
         if self.view is not None:
-            return _reopen_at, (self._url_given, self._asked, self.view.head)
-        return _reopen, (self._url_given, self._asked)
+            return _reopen_at, (self._url_given, self._asked, self.mirrors, self.view.head)
+        return _reopen, (self._url_given, self._asked, self.mirrors)
 
     # -- the store itself
 
@@ -125,10 +126,12 @@ class Session:
             return True
 
     def _config(self) -> Config | None:
+        raw: bytes | None = None
         try:
             raw = self.backend.read(CONFIG_KEY)
         except NotFoundError:
-            return None
+            if self.mirrors is None:
+                return None
         except BackendError as error:
             kept = self._offline.load_config()
             if kept is None:
@@ -137,7 +140,8 @@ class Session:
             raw = kept
         else:
             self._offline.save_config(raw)
-        return parse_config(raw, f"{self.url}/{CONFIG_KEY}")
+        where = f"{self.url}/{CONFIG_KEY}"
+        return parse_config(raw or b"", where) if self.mirrors is None else self.mirrors.config(self.backend, raw, where)
 
     def _assemble(self, config: Config) -> Core:
         kept = None if self.cache is None else FoldCache(self.cache, config.store)
@@ -146,7 +150,8 @@ class Session:
         heads = None if self.cache is None or brief else LastHead(self.cache, config.store, self.backend.url)
         opener = partial(_open_snapshot, self.backend, config)
         fold = partial(State, config.store)
-        journal = Journal(self.backend, config, fold, kept, cached_backend, open_snapshot=opener, heads=heads)
+        made: type[Journal] | Callable[..., Journal] = Journal if self.mirrors is None else self.mirrors.journal
+        journal = made(self.backend, config, fold, kept, cached_backend, open_snapshot=opener, heads=heads)
         return Core(config, journal, self.cache, author(f"artifactstore {VERSION}"))
 
     def core(self) -> Core:
@@ -163,7 +168,9 @@ class Session:
                 self._core, self._pid = self._assemble(self._core.config), os.getpid()
             missing = self._core is None and not self._connect()
             if missing and self.backend.listable and any(True for _ in self.backend.list("journal/")) and not self._connect():
-                raise self._lost_config()
+                from artifactstore.work.session.write_guard import lost_config  # noqa: PLC0415 - after damage only
+
+                raise lost_config(self.url)
             if self._core is None and self.backend.read_only:
                 raise NotFoundError(f"no store at {self.url}: check the URL; expected {CONFIG_KEY} there")
             if self._core is None:
@@ -191,6 +198,8 @@ class Session:
             raise RefusedError(f"cannot write {self.url} while ARTIFACTSTORE_OFFLINE is set: unset it")
         if "://" not in self.url and os.path.isdir(self.url) and not may_write(self.url):  # noqa: PTH112
             raise RefusedError(f"this user cannot write {self.url}: ask its owner, or put into a store of your own")
+        if self.mirrors is not None:
+            self.mirrors.check_writable()
 
     def core_to_write(self, digest: str = ALGORITHMS[0]) -> Core:
         """Return the store, for writing; create it if there is none.
@@ -221,7 +230,9 @@ class Session:
         if not self._connect():
             if self.backend.read_only:
                 raise RefusedError(f"cannot make a store at {self.url}, which is read-only: make it elsewhere and copy it there")
-            self._check_empty()
+            from artifactstore.work.session.write_guard import check_empty  # noqa: PLC0415 - writers only
+
+            check_empty(self.backend, self.url, self._connect)
         if self._core is None:
             from artifactstore.content.codecs.chunker import CHUNKERS  # noqa: PLC0415 - only for a new store
             from artifactstore.work.session.write_guard import create_config  # noqa: PLC0415 - as above
@@ -241,25 +252,10 @@ class Session:
             )
         return core
 
-    def _lost_config(self) -> CorruptionError:
-        text = f"{self.url} has a journal but no {CONFIG_KEY}: restore that file from a copy of the store"
-        return CorruptionError(text, location=CONFIG_KEY)
-
-    def _check_empty(self) -> None:
-        # Files of `doctor` that could not be deleted, without that permission, must not block the creation of a store.
-        others = (item.key for item in self.backend.list("") if not item.key.startswith(".doctor-"))
-        found = [*islice(others, 3)]
-        # The files may belong to a store that another process has made since the last check.
-        if not found or self._connect():
-            return
-        if any(True for _ in self.backend.list("journal/")):
-            raise self._lost_config()
-        from artifactstore.work.session.write_guard import refuse_if_partial_copy  # noqa: PLC0415 - writers only
-
-        refuse_if_partial_copy(self.url, found)
-        raise InvalidInputError(
-            f"{self.url} is not an artifactstore and is not empty ({', '.join(found)} …): choose an empty or new location"
-        )
+    @property
+    def known_store(self) -> str | None:
+        """The store's id, if it was there when this session was opened."""
+        return None if self._core is None else self._core.config.store
 
     @property
     def connection_args(self) -> "tuple[str, Mapping[str, Any] | None, bool]":
@@ -354,7 +350,7 @@ class Session:
             with LOADING:
                 from artifactstore.work.session.manifests import ManifestReader  # noqa: PLC0415 - lists of names need none
 
-                self._reader = self._reader or ManifestReader()
+                self._reader = self._reader or ManifestReader(self.mirrors)
         return self._reader
 
     def with_manifest(
@@ -391,9 +387,9 @@ def _open_snapshot(backend: Backend, config: Config, snapshot: "Snapshot") -> tu
     return open_snapshot(backend, config.digest, snapshot)
 
 
-def _reopen(url: str, asked: Mapping[str, Any]) -> Session:
-    return Session(url, **asked)
+def _reopen(url: str, asked: Mapping[str, Any], mirrors: "Mirrors | None") -> Session:
+    return Session(url, **asked, mirrors=mirrors)
 
 
-def _reopen_at(url: str, asked: Mapping[str, Any], moment: int) -> Session:
-    return Session(url, **asked).at(moment)
+def _reopen_at(url: str, asked: Mapping[str, Any], mirrors: "Mirrors | None", moment: int) -> Session:
+    return _reopen(url, asked, mirrors).at(moment)

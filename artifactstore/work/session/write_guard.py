@@ -1,16 +1,32 @@
 """Write guard: refuses writes to replicas and to stores that have moved."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from artifactstore.backend.base import Backend
 from artifactstore.backend.wrappers.retry_policy import Retries
 from artifactstore.catalog.fold.state import State
-from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, BackendError, RefusedError
+from artifactstore.errors import (
+    AlreadyExistsError,
+    ArtifactStoreError,
+    BackendError,
+    CorruptionError,
+    InvalidInputError,
+    RefusedError,
+)
 from artifactstore.journal.replica import PREFIX, read_replica_status
 from artifactstore.model.facts import CONFIG_KEY, Config
 from artifactstore.work.session.core import Core
 
-__all__ = ["check_write_guard", "create_config", "incomplete_copy_error", "refuse_if_moved", "refuse_if_partial_copy"]
+__all__ = [
+    "check_empty",
+    "check_write_guard",
+    "create_config",
+    "incomplete_copy_error",
+    "lost_config",
+    "refuse_if_moved",
+    "refuse_if_partial_copy",
+]
 
 
 def check_write_guard(core: Core) -> None:
@@ -100,3 +116,37 @@ def refuse_if_partial_copy(url: str, keys: Sequence[str]) -> None:
         raise RefusedError(
             f"there is a partial copy of a store at {url}: finish it with `artifactstore sync`, or choose an empty location"
         )
+
+
+def lost_config(url: str) -> CorruptionError:
+    """Return the error for a journal without `store.json`."""
+    text = (
+        f"{url} has a journal but no {CONFIG_KEY}: `artifactstore repair --source COPY` brings it back from a copy of the store"
+    )
+    return CorruptionError(text, location=CONFIG_KEY)
+
+
+def check_empty(backend: Backend, url: str, connect: Callable[[], bool]) -> None:
+    """Refuse to make a store where something else is.
+
+    Args:
+        backend: the location.
+        url: its URL.
+        connect: uses a store that another process has made there meanwhile; returns False if there is none.
+
+    Raises:
+        CorruptionError: a journal without `store.json`.
+        RefusedError: a partial copy of a store.
+        InvalidInputError: other files.
+    """
+    # Files of `doctor` that could not be deleted, without that permission, must not block the creation of a store.
+    others = (item.key for item in backend.list("") if not item.key.startswith(".doctor-"))
+    found = [*islice(others, 3)]
+    if not found or connect():
+        return
+    if any(True for _ in backend.list("journal/")):
+        raise lost_config(url)
+    refuse_if_partial_copy(url, found)
+    raise InvalidInputError(
+        f"{url} is not an artifactstore and is not empty ({', '.join(found)} …): choose an empty or new location"
+    )
