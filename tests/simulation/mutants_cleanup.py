@@ -8,6 +8,7 @@ from typing import Any
 
 from artifactstore.maintenance.gc import execute, litter, live, plan
 from artifactstore.maintenance.gc.execute import _Collection
+from artifactstore.maintenance.repack.execute import _Part
 
 from .mutants import Mutant, _patches
 from .tasks import Habits
@@ -134,6 +135,35 @@ CLEANUP: dict[str, Mutant] = {
                 edited(plan._judge_listed, ("plan.orphans[item.key] = (one, item.size, item.modified)", "pass")),
             )
         ),
+    ),
+    "relocated with its packs": Mutant(
+        "a relocation names the packs of the new manifest",
+        _patches(
+            (_Part, "_write", edited(_Part._write, ('"from": one.manifest}', '"from": one.manifest, "packs": []}'))),
+        ),
+        Habits(repacking=True),
+    ),
+    "repacking deletes nothing": Mutant(
+        "only clean-up deletes, also what was just replaced",
+        _patches(
+            (
+                _Part,
+                "run",
+                edited(
+                    _Part.run,
+                    (
+                        "return [one.manifest for one in part]",
+                        "self._journal.backend.delete_many([manifest_key(one.manifest) for one in part]); return [one.manifest for one in part]",
+                    ),
+                ),
+            ),
+        ),
+        Habits(repacking=True),
+    ),
+    "past windows": Mutant(
+        "what waits in the inbox stays until its window has passed",
+        _patches((litter, "_is_past", lambda _key, _head: True)),
+        Habits(crowded=True),
     ),
     "covered segments": Mutant(
         "a segment goes only where a longer one covers it",

@@ -35,6 +35,7 @@ from artifactstore.maintenance.gc import check as check_module
 from artifactstore.maintenance.gc import execute as execute_module
 from artifactstore.maintenance.gc import litter as litter_module
 from artifactstore.maintenance.gc.execute import collect
+from artifactstore.maintenance.repack import execute as repack_module
 from artifactstore.maintenance.sync import object_copy as whole_module
 from artifactstore.maintenance.sync import replicate as replicate_module
 from artifactstore.maintenance.sync.import_selection import ImportFilter
@@ -46,8 +47,8 @@ from .checker import Checker, live_digests
 from .neighbours import Copier, Importer, Visitor
 from .reference import Reference
 from .strangers import Stranger
-from .tasks import Habits, Process
-from .uploading import TaskPool, decoded
+from .tasks import WORDS, Habits, Process
+from .uploading import Rewriting, TaskPool, decoded
 from .world import EPOCH, InlinePool, SimBackend, SimLock, Violation, World
 
 Act = Callable[[Process], Callable[[], None]]
@@ -173,6 +174,7 @@ class Scenario:
         """Replace what is random, of the moment or parallel; and the limits."""
         world = self.world
         clock = SimpleNamespace(monotonic=world.monotonic, sleep=world.sleep)
+        rewriting = Rewriting(world, WORDS)
         with ExitStack() as stack:
             for module, name, value in [
                 (append_module, "new_id", world.new_id),
@@ -197,6 +199,9 @@ class Scenario:
                 (fetch_module, "Pool", InlinePool),
                 (segments_module, "STRIDE", 6),
                 (check_module, "decode", decoded),
+                (repack_module, "decode", decoded),
+                (repack_module, "choose", rewriting.choose),
+                (repack_module, "rewrite", rewriting.rewrite),
                 (execute_module, "_BATCH", random.Random(self.seed + 3).choice([1, 2, 20_000])),
                 (litter_module, "new_id", world.new_id),
                 (litter_module, "WINDOW", self.window),
@@ -272,6 +277,7 @@ class Scenario:
             ["writer", "remover", "gc"],
         ]
         mix = [*acts] if self.habits.eager else rng.choice(mixes)
+        mix = mixes[3] if self.habits.repacking else mix
         chosen = [acts[name] for name in ("writer", "gc", *rng.choices(mix, k=rng.randint(2, 7)))]
         if self.sealing:
             chosen.append(lambda p: lambda: p.sealer(3))

@@ -20,6 +20,7 @@ from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.snapshots import Snapshot, content_key
 from artifactstore.maintenance.gc.execute import collect
+from artifactstore.maintenance.repack.execute import repack
 from artifactstore.maintenance.snapshot import publish
 from artifactstore.model.digest import Digest
 
@@ -38,6 +39,7 @@ class Habits:
 
     waits_until_durable: bool = True
     reads_on_when_missing: bool = True
+    repacking: bool = False  # whether much is written anew and read meanwhile
     sealing: bool = False  # whether segments are sealed; drawn otherwise
     publishing: bool = False  # whether snapshots are published, and forged; drawn otherwise
     mode: str | None = None  # what sort of world it is; drawn otherwise
@@ -237,15 +239,14 @@ class Process:
             self.quietly(self._repack)
 
     def _repack(self) -> None:
-        rng = self.world.rng
-        head = self.journal.catch_up()
-        fold = self.journal.fold
-        digest = rng.choice([*sorted(fold.holders), None])
-        if digest is None or (current := fold.current_manifest(digest)) is None:
-            return
-        stored = self.upload(next(word for word in WORDS if name_of(word) == digest))
-        fact = {key: stored[key] for key in ("digest", "manifest_digest", "packs")}
-        self.commit([{"fact": "relocated", "from": current, "to": stored["manifest"], **fact}], head)
+        names = self.world.rng.choice([None, None, ["x"], ["[xy]"]])
+        try:
+            self.world.log(f"    {repack(self.journal, self.appender, below=0.5, names=names, dry_run=False)}")
+        except NotFoundError:
+            self.world.log("    nothing has such a name yet")
+        except RefusedError as error:
+            if self.checker.truth.header["moved_to"] is None:
+                raise Violation(f"a repacking is refused: {error}") from error
 
     def gc(self, rounds: int) -> None:
         self.checker.deleters.add(self.world.current.name)  # type: ignore[union-attr]

@@ -4,7 +4,7 @@ A request that nobody waits for happens some time later, or never, as in a proce
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -12,16 +12,21 @@ from artifactstore.backend.base import Backend, Buffer
 from artifactstore.content.codecs.codec import RAW
 from artifactstore.content.manifests.manifest import Manifest, manifest_key
 from artifactstore.content.packs.known_chunks import KnownChunks
-from artifactstore.content.packs.pack import MAGIC
+from artifactstore.content.packs.pack import MAGIC, pack_key
+from artifactstore.content.packs.reader import MissingPackError
 from artifactstore.content.write.ingest import ingest
 from artifactstore.content.write.source import Folder, from_bytes
+from artifactstore.errors import NotFoundError
+from artifactstore.maintenance.repack.plan import Layout, RepackPlan
+from artifactstore.maintenance.repack.rewrite import Rewritten
 from artifactstore.model.digest import Digest, hash_bytes
 
-from .world import Crash, Task, World
+from .world import Crash, Task, Violation, World
 
 if TYPE_CHECKING:
     from .tasks import Process
 
+_RELOCATED: Final = ("digest", "manifest_digest", "packs")
 _CHUNKERS: Final = dict.fromkeys(("rows", "bytes", "tensors"), (64, 65, 66))
 
 
@@ -159,11 +164,64 @@ def _manifest_of(known: dict[str, str]) -> Manifest:
 
 
 def decoded(raw: bytes, _key: str, *, algorithm: str) -> Manifest:
-    """Return a word's manifest as a clean-up looks at it: what it holds, and in which packs."""
+    """Return a word's manifest: each letter is a file of one chunk, in a pack of its own."""
     record = json.loads(raw)
-    made = Manifest(algorithm, packs=sorted(record["packs"].values()))
+    made = Manifest(algorithm)
+    for letter, pack in sorted(record["packs"].items()):
+        digest = hash_bytes(letter.encode(), algorithm)
+        if pack not in made.packs:
+            made.packs.append(pack)
+        made.chunks.add(digest, 1, made.packs.index(pack), 0, 1, RAW)
+        made.close_file(letter, 1, digest, executable=False)
     made.digest = str(Digest.of(record["word"].encode()))
     return made
+
+
+class Rewriting:
+    """Writes words anew for the library's repacking, which then relocates them."""
+
+    def __init__(self, world: World, words: Sequence[str]) -> None:
+        self._world = world
+        self._words = {str(Digest.of(word.encode())): word for word in words}
+
+    def choose(self, layouts: Iterable[Layout], _numbers: Any, sizes: Mapping[str, int], _below: float) -> RepackPlan:
+        """Choose packs at random: how dead they are plays no part in what is safe."""
+        layouts = list(layouts)
+        packs = sorted({pack for one in layouts for pack in one.packs if pack in sizes and not one.fixed})
+        chosen = {pack: 1 for pack in packs if self._world.rng.random() < 0.6}
+        return RepackPlan(
+            chosen, len(chosen), [one for one in layouts if not one.fixed and not chosen.keys().isdisjoint(one.packs)]
+        )
+
+    def rewrite(self, backend: Backend, sources: Sequence[Manifest], bad: Collection[str]) -> tuple[list[Rewritten], int]:
+        """Write the letters in some packs into new ones, each once, and a manifest for each word."""
+        moved: dict[str, str] = {}
+        return [self._one(backend, source, bad, moved) for source in sources], len(moved)
+
+    def _one(self, backend: Backend, source: Manifest, bad: Collection[str], moved: dict[str, str]) -> Rewritten:
+        packs: dict[str, str] = {}
+        for row, letter in enumerate(source.paths):
+            (extent,) = source.extents(row)
+            packs[letter] = pack = str(extent.pack)
+            if pack in bad:
+                if letter not in moved:
+                    self._move(backend, letter, pack, moved)
+                packs[letter] = moved[letter]
+        one, word = self._world.new_id(), self._words[source.digest]
+        raw = json.dumps({"word": word, "packs": packs}).encode()
+        backend.write(manifest_key(one), raw)
+        fact = {key: value for key, value in stored(word, one, raw, sorted(packs.values())).items() if key in _RELOCATED}
+        return Rewritten({**fact, "fact": "relocated", "to": one}, len(raw))
+
+    def _move(self, backend: Backend, letter: str, pack: str, moved: dict[str, str]) -> None:
+        try:
+            raw = backend.read(pack_key(pack))
+        except NotFoundError as error:
+            raise MissingPackError(pack) from error
+        if letter_of(raw) != letter.encode():
+            raise Violation(f"a repacking gets wrong bytes of {pack}")
+        moved[letter] = self._world.new_id()
+        backend.write(pack_key(moved[letter]), letter.encode())
 
 
 def stored(word: str, manifest: str, raw: bytes, packs: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Readers and writers go on meanwhile: a reader follows the new manifest, and a re
 still current and nothing that it needs was condemned.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -67,11 +67,13 @@ def repack(journal: Journal, appender: Appender, *, below: float, names: Sequenc
 
 
 def _plan(journal: Journal, state: State, below: float, names: Sequence[str] | None) -> RepackPlan:
-    backend = journal.backend
-    groups = _groups(state, names)
+    with journal.lock:
+        groups = _groups(state, names)
+        others = live_digests(state) - groups.keys() if names is not None else ()
+        current = [(digest, str(state.current_manifest(digest))) for digest in (*groups, *others) if state.alive(digest)]
     numbers: dict[str, int] = {}
-    layouts = list(_layouts(journal, state, groups, numbers, chosen=names is not None))
-    sizes = {item.key.rpartition("/")[2].partition(".")[0]: item.size for item in backend.list("packs/")}
+    layouts = list(_layouts(journal, state, current, groups, numbers))
+    sizes = {item.key.rpartition("/")[2].partition(".")[0]: item.size for item in journal.backend.list("packs/")}
     return choose(layouts, numbers, sizes, below)
 
 
@@ -99,24 +101,33 @@ def _groups(state: State, names: Sequence[str] | None) -> dict[str, str]:
 
 
 def _layouts(
-    journal: Journal,
-    state: State,
-    groups: dict[str, str],
-    numbers: dict[str, int],
-    *,
-    chosen: bool,
+    journal: Journal, state: State, current: Sequence[tuple[str, str]], groups: Mapping[str, str], numbers: dict[str, int]
 ) -> Iterator[Layout]:
-    """Yield where the bytes of each artifact that must stay are; those that may not move, or cannot, are fixed."""
-    others = [digest for digest in live_digests(state) if digest not in groups] if chosen else []
-    digests = [digest for digest in (*groups, *others) if state.alive(digest)]
+    """Yield where the bytes of each artifact that must stay are; those that may not move, or cannot, are fixed.
 
-    def read(digest: str) -> tuple[str, Manifest | None]:
-        manifest = str(state.current_manifest(digest))
-        return manifest, None if manifest in state.damaged else read_manifest(journal, state, digest, manifest)
+    Args:
+        journal: the store's.
+        state: its fold.
+        current: artifacts and their manifests.
+        groups: those that may move, and the names that they are laid with.
+        numbers: pack → number; new ones are added.
+    """
+
+    def read(one: tuple[str, str]) -> Manifest | None:
+        digest, manifest = one
+        if manifest in state.damaged:
+            return None
+        try:
+            return read_manifest(journal, state, digest, manifest)
+        except CorruptionError:
+            journal.catch_up()
+            if state.current_manifest(digest) == manifest:
+                raise
+            return None  # another process has moved or removed it
 
     with Pool(max(1, min(_AT_ONCE, journal.backend.concurrency)), "artifactstore-look") as pool:
-        found = map(read, digests) if journal.backend.concurrency < 2 else pool.map(read, digests)
-        for digest, (one, manifest) in zip(digests, found, strict=True):
+        found = map(read, current) if journal.backend.concurrency < 2 else pool.map(read, current)
+        for (digest, one), manifest in zip(current, found, strict=True):
             packs = tuple(state.manifests[one][2])
             for pack in packs:
                 numbers.setdefault(pack, len(numbers))
