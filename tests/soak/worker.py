@@ -146,6 +146,9 @@ class Worker:
     def clean_up(self) -> None:
         self.store.maintenance.gc(grace=timedelta(0))
 
+    def repack(self) -> None:
+        self.store.maintenance.repack(below=0.9)
+
     def verify(self) -> None:
         report = self.store.verify()
         assert report.ok, str(report)
@@ -173,7 +176,7 @@ class Worker:
         calls: dict[str, tuple[int, Callable[[], None]]] = {
             "put": (30, self.put), "get": (25, self.get), "put shared": (10, self.put_shared), "get shared": (8, self.get_shared),
             "batch": (4, self.batch), "alias": (8, self.alias), "remove": (12, self.remove), "run": (5, self.run),
-            "gc": (4, self.clean_up), "verify": (1, self.verify), "reopen": (1, self.reopen),
+            "gc": (4, self.clean_up), "repack": (3, self.repack), "verify": (1, self.verify), "reopen": (1, self.reopen),
             "look": (5, self.look), "copy": (1, self.copy),
         }  # fmt: skip
         weights = [weight for weight, _ in calls.values()]

@@ -58,7 +58,27 @@ def clean_up(store: Store, folder: Path, disk: Disk) -> None:
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor means is read from /proc")
-WORK: dict[str, Callable[[Store, Path, Disk], None]] = {"put": put, "batch": batch, "run": run, "clean-up": clean_up}
+
+
+def repack(store: Store, folder: Path, disk: Disk) -> None:
+    for number in range(4):
+        store.put(BIG[:200_000] + random.Random(number).randbytes(40_000), "data")
+    store.registry.remove("data:v1", reason="r")
+    store.registry.remove("data:v2", reason="r")
+    store.maintenance.gc(grace=timedelta(0))
+    disk.told(("value", "data:v3", BIG[:200_000] + random.Random(2).randbytes(40_000)))
+    assert store.maintenance.repack(below=1.0).packs
+    store.maintenance.gc(grace=timedelta(0))
+    disk.told(("gone", "data:v1"))
+
+
+WORK: dict[str, Callable[[Store, Path, Disk], None]] = {
+    "put": put,
+    "batch": batch,
+    "run": run,
+    "clean-up": clean_up,
+    "repack": repack,
+}
 
 
 def check(folder: Path, told: list[Any], *, created: bool) -> None:
