@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import FormatError
@@ -114,10 +115,16 @@ def parse_entry(raw: bytes, key: str) -> "Entry":
         FormatError: written by a newer format.
         CorruptionError: not an entry.
     """
-    with LOADING:
-        from artifactstore.model import schema  # noqa: PLC0415 - pydantic's core costs 0.04 s: only if bytes of other writers are read
+    found: Entry = _schema().parse_entry(raw, key)
+    return found
 
-    return schema.parse_entry(raw, key)
+
+@cache
+def _schema() -> Any:
+    """Return the schemas: pydantic's core costs 0.04 s, so they are loaded only if bytes of other writers are read."""
+    with LOADING:
+        from artifactstore.model import schema  # noqa: PLC0415 - see above
+    return schema
 
 
 def parse_facts(raw: bytes, key: str) -> list[Fact]:
@@ -126,10 +133,8 @@ def parse_facts(raw: bytes, key: str) -> list[Fact]:
     Raises:
         CorruptionError: not a list of facts.
     """
-    with LOADING:
-        from artifactstore.model import schema  # noqa: PLC0415 - as above
-
-    return schema.parse_facts(raw, key)
+    found: list[Fact] = _schema().parse_facts(raw, key)
+    return found
 
 
 def parse_txn(raw: bytes) -> "Txn":
@@ -138,7 +143,5 @@ def parse_txn(raw: bytes) -> "Txn":
     Raises:
         InvalidInputError: names the field that they would refuse.
     """
-    with LOADING:
-        from artifactstore.model import schema  # noqa: PLC0415 - as above
-
-    return schema.parse_txn(raw)
+    found: Txn = _schema().parse_txn(raw)
+    return found

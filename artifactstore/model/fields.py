@@ -127,10 +127,10 @@ _FIELDS: Final[Mapping[str, Is]] = {
     "code": _code,
 }
 
-# Types whose values are always well formed.
+# The type of each field whose values are always well formed; `object`, which no value has, where they must be looked at.
 _USUAL: Final[Mapping[str, type]] = {
-    name: str for name, check in _FIELDS.items() if check in {_text, _text_or_none}
-} | dict.fromkeys(("fact", "digest", "manifest", "manifest_digest"), str)
+    name: str if check in {_text, _text_or_none} else bool if check is _truth else object for name, check in _FIELDS.items()
+}
 
 
 def _fits(fields: Mapping[str, Is], name: str, value: Any) -> bool:
@@ -142,10 +142,9 @@ def malformed(fact: Mapping[str, Any]) -> list[str]:
     """Return a fact's malformed fields, which count as absent; `received` facts are checked, too."""
     found = []
     for name, value in fact.items():
-        if type(value) is not _USUAL.get(name):  # fast path: a fold checks millions
-            check = _FIELDS.get(name)
-            if check is not None and not check(value):
-                found.append(name)
+        usual = _USUAL.get(name)  # fast path: a fold checks millions
+        if usual is not None and type(value) is not usual and not _FIELDS[name](value):
+            found.append(name)
     if fact.get("fact") == "received":
         found += [f"facts.{name}" for inner in fact["facts"] for name in malformed(inner)]
     return found
@@ -153,8 +152,14 @@ def malformed(fact: Mapping[str, Any]) -> list[str]:
 
 def sane(fact: Fact) -> Fact:
     """Return a fact as readers use it: without malformed fields; numbers that JSON cannot hold are written out."""
-    bad = malformed(fact)
-    if not bad:
+    for name, value in fact.items():  # as in `malformed`, without a call: a fold does this for each fact
+        usual = _USUAL.get(name)
+        if usual is not None and type(value) is not usual and not _FIELDS[name](value):
+            break
+    else:
+        if fact.get("fact") != "received":
+            return fact
+    if not (bad := malformed(fact)):
         return fact
     kept = {name: value for name, value in fact.items() if name not in bad}
     for name in (name for name in bad if name in fact):

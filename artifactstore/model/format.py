@@ -15,7 +15,7 @@ _SECOND: Final = frozenset({"gated", "retained"})  # kinds of facts that give po
 
 def needed(facts: Iterable[Mapping[str, Any]]) -> int:
     """Return the lowest format that has these facts."""
-    return 2 if any(fact.get("fact") in _SECOND for fact in facts) else FIRST
+    return FIRST if _SECOND.isdisjoint([fact.get("fact") for fact in facts]) else 2
 
 
 def check_format(raw: bytes, what: str) -> None:

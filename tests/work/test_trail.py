@@ -11,11 +11,13 @@ import pytest
 
 import artifactstore
 from artifactstore import Store
+from artifactstore.catalog import audit
 from artifactstore.catalog.audit import Event, Transaction, Walk, newest
 from artifactstore.errors import CorruptionError
 from artifactstore.journal.chain import entry_key
 from artifactstore.work.queries import trail as trail_module
 from artifactstore.work.queries.log import Following, transactions, wanted_by
+from artifactstore.work.queries.trail import Trail
 from artifactstore.work.session.caches import FoldCache
 from tests.catalog.telling import received
 from tests.maintenance.test_tampering import made
@@ -170,7 +172,7 @@ def _others(folder: Path) -> Store:
 
 def test_a_later_process_goes_on_where_an_earlier_one_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """However many facts came since, and whatever was done to what the earlier one has left."""
-    monkeypatch.setattr(trail_module, "_STEP", 3)
+    monkeypatch.setattr(trail_module, "_STEP", 25)
     monkeypatch.setattr(FoldCache, "FILED", -1)
     monkeypatch.setattr(FoldCache, "STEP", 2)
     read: list[int] = []
@@ -200,6 +202,8 @@ def test_a_later_process_goes_on_where_an_earlier_one_ended(tmp_path: Path, monk
                     writer.alias(name, "best")
                 case _:
                     writer.put(b"%d" % next(marks), name)
+        writer.put(b"same", f"same{turn % 7}")
+        writer.registry.measure(f"same{turn % 7}", {"auc": turn})
         if not turn:
             writer.put(b"0", "n0")
         store = _others(tmp_path)
@@ -211,9 +215,30 @@ def test_a_later_process_goes_on_where_an_earlier_one_ended(tmp_path: Path, monk
         assert found == folded(store)
         assert list(store.log(fact="described", limit=2)) == folded(store, 2, fact="described")
         assert list(store.log(ref="n0").transactions) == described(store, ref="n0")
+        assert list(store.log(fact="measured").transactions) == described(store, fact="measured")
         assert _indexed(tmp_path) == head
         if turn % 5 == 4:
             _harm(tmp_path, turn // 5)
+
+
+def test_an_index_of_another_history_is_made_anew(tmp_path: Path):
+    """A copy was put back, and others went on from there: the store is the same, its entries are not."""
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    for number in range(6):
+        store.put(b"%d" % number, f"n{number}")
+    core = store._session.core()
+    caches = [FoldCache(tmp_path / f"cache{more}", f"{core.config.store}/log") for more in range(4)]
+    everything = audit.Filter()
+    for cache in caches:
+        assert Trail(core.journal, cache).events(everything, 6, None) == folded(store)
+    for number in (5, 6):
+        (tmp_path / "store" / entry_key(number)).unlink()
+    for more, cache in enumerate(caches):
+        artifactstore.open(tmp_path / "store", cache=None).put(b"other %d" % more, f"other{more}")
+        again = artifactstore.open(tmp_path / "store", cache=None)
+        journal = again._session.core().journal
+        head = journal.catch_up()
+        assert Trail(journal, cache).events(everything, head, None) == folded(again)
 
 
 def _indexed(folder: Path) -> int:

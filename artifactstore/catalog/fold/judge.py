@@ -114,7 +114,7 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool, time: str) -> Void
     if state.header["moved_to"] is not None:
         return Void("moved", f"the store has moved to {state.header['moved_to']}")
     facts = txn["facts"]
-    if any(fact["fact"] in _ALONE for fact in facts):
+    if not _ALONE.isdisjoint([fact["fact"] for fact in facts]):
         if not alone:
             return Void("alone", "a clean-up or a move must be alone in its entry")
         if txn["base"] != seq - 1:

@@ -7,6 +7,7 @@ undone.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
@@ -31,11 +32,6 @@ class State(Tables):
 
     # -- the interface for the journal
 
-    @property
-    def head(self) -> int:
-        """The number of the last entry folded."""
-        return int(self.header["head"])
-
     def apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None" = None) -> "list[Void | None]":
         """Fold an entry; return for each of its transactions why it is void, or None if it took effect.
 
@@ -43,8 +39,11 @@ class State(Tables):
             entry: the next entry.
             seen: called with each transaction and why it is void, on the state before it.
         """
-        with self._recording():
+        if self._base is None:
             outcome = self._apply(entry, seen)
+        else:
+            with self._recording():
+                outcome = self._apply(entry, seen)
         if entry["seq"] % _SPILL_CHECK == 0:
             self.spill_if_large()
         return outcome
@@ -52,14 +51,14 @@ class State(Tables):
     def _apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None") -> "list[Void | None]":
         from artifactstore.catalog.fold.judge import Void, judge  # noqa: PLC0415 - a kept fold that is read needs no rules
 
-        seq = entry["seq"]
-        time = max(self.header["time"], entry["time"])
-        if time != entry["time"] and (resets := reset_by(self.header, seq, entry["time"])) is not None:
-            self._set(self.header, "resets", resets)
+        seq, header, verdicts = entry["seq"], self.header, self.verdicts
+        time = max(header["time"], entry["time"])
+        if time != entry["time"] and (resets := reset_by(header, seq, entry["time"])) is not None:
+            header["resets"] = resets
             time = entry["time"]
-        self._set(self.header, "time", time)
-        lower = entry["format"] < self.header["format"]
-        self._set(self.header, "format", max(entry["format"], self.header["format"]))
+        header["time"] = time
+        lower = entry["format"] < header["format"]
+        header["format"] = max(entry["format"], header["format"])
         outcome: list[Void | None] = []
         for txn in entry["txns"]:
             void = Void("format", "its entry's format is lower than the store's") if lower else None
@@ -71,10 +70,11 @@ class State(Tables):
                 seen(txn, void)
             if void is None:
                 self._fold(txn, seq, time)
-                self._set(self.verdicts, txn["txn"], [seq, None])
-            elif txn["txn"] not in self.verdicts:
-                self._set(self.verdicts, txn["txn"], [seq, str(void)])
-        self._set(self.header, "head", seq)
+                verdicts.pop(txn["txn"], None)  # so that verdicts are in the order of their entries
+                verdicts[txn["txn"]] = [seq, None]
+            elif txn["txn"] not in verdicts:
+                verdicts[txn["txn"]] = [seq, str(void)]
+        header["head"] = seq
         self._forget(seq)
         return outcome
 
@@ -102,24 +102,10 @@ class State(Tables):
 
     # -- reading
 
-    @property
-    def end(self) -> int:
-        """The number of the last entry shared by all copies of the store: not the one that a move appends at the old location."""
-        return int(self.header["moved_at"]) - 1 if self.header["moved_to"] is not None else self.head
-
-    def alive(self, digest: str) -> bool:
-        """Return whether an uncondemned manifest holds bytes of this digest."""
-        return bool(self.holders.get(digest))
-
     def intact(self, digest: str) -> bool:
         """Return whether a manifest holds this digest of which no fact says that bytes are lost: such content need not be stored again."""
         holders = self.holders.get(digest, ())
         return bool(holders) if not self.damaged else any(one not in self.damaged for one in holders)
-
-    def current_manifest(self, digest: str) -> str | None:
-        """Return the id of the manifest that currently holds a digest, or None."""
-        holders = self.holders.get(digest)
-        return holders[-1] if holders else None
 
     def vouches(self, digest: str, seq: int) -> bool:
         """Return whether a fact vouches for a snapshot at an entry."""
@@ -130,7 +116,8 @@ class State(Tables):
     def _forget(self, seq: int) -> None:
         """Drop verdicts outside the window: such an id cannot take effect again (its birth is too old)."""
         if seq % _CLEAN_UP == 0:
-            self.verdicts = {txn: found for txn, found in self.verdicts.items() if found[0] >= seq - WINDOW}
+            for txn in [*takewhile(lambda txn: self.verdicts[txn][0] < seq - WINDOW, self.verdicts)]:
+                del self.verdicts[txn]
 
     def _fold(self, txn: "Txn", seq: int, time: str) -> None:
         stamp: dict[str, Any] = {"seq": seq, "time": time, "actor": txn["actor"], "txn": txn["txn"]}
@@ -330,10 +317,17 @@ class State(Tables):
         self._fold_edge(self.produced_by, fact, stamp)
 
     def _fold_edge(self, table: MutableMapping[str, list[Any]], fact: Fact, stamp: Fact) -> None:
-        foreign = not is_own(stamp) and is_own(self.runs.get(fact["run"], stamp))
-        if not foreign and fact["run"] not in table.get(fact["digest"], ()):
-            self._push(table, fact["digest"], fact["run"])
-            self._push(self.edges, fact["run"], {key: value for key, value in fact.items() if key != "run"})
+        run, digest, kind = fact["run"], fact["digest"], fact["fact"]
+        foreign = not is_own(stamp) and is_own(self.runs.get(run, stamp))
+        runs, edges = table.get(digest, ()), self.edges.get(run, ())
+        # Both have it or none. The shorter list is searched: ten thousand runs may use one data set, and one run as many files.
+        if len(runs) < len(edges):
+            known = run in runs
+        else:
+            known = any(edge["digest"] == digest and edge["fact"] == kind for edge in edges)
+        if not foreign and not known:
+            self._push(table, digest, run)
+            self._push(self.edges, run, {key: value for key, value in fact.items() if key != "run"})
             self._see(fact["run"], stamp)
 
     def _see(self, run: str, stamp: Fact) -> None:

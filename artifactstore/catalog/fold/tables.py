@@ -126,6 +126,25 @@ class Tables:
         self._deltas: dict[str, bytes] = {}  # what differs from the file of large tables, of those never accessed
         self.base_head = 0  # the entry that this file stands at
 
+    @property
+    def head(self) -> int:
+        """The number of the last entry folded."""
+        return int(self.header["head"])
+
+    @property
+    def end(self) -> int:
+        """The number of the last entry shared by all copies of the store: not the one that a move appends at the old location."""
+        return int(self.header["moved_at"]) - 1 if self.header["moved_to"] is not None else self.head
+
+    def alive(self, digest: str) -> bool:
+        """Return whether an uncondemned manifest holds bytes of this digest."""
+        return bool(self.holders.get(digest))
+
+    def current_manifest(self, digest: str) -> str | None:
+        """Return the id of the manifest that currently holds a digest, or None."""
+        holders = self.holders.get(digest)
+        return holders[-1] if holders else None
+
     # -- storing
 
     SPILL = 600_000  # rows of large tables above which they move to disk: about 800 MB

@@ -1,0 +1,71 @@
+"""What the fold does in a journal of many entries: it forgets verdicts by the window alone, and finds what it knows in long lists."""
+
+import random
+from typing import Any
+
+from artifactstore.catalog.fold.state import State
+from artifactstore.model.facts import WINDOW
+from tests.catalog.telling import digest, named
+
+CLEAN_UP = 1024  # entries between two clean-ups of the verdicts
+
+
+def entry(seq: int, txns: list[tuple[str, list[dict[str, Any]]]], *, birth: int | None = None) -> Any:
+    made = [
+        {
+            "txn": txn, "birth": seq - 1 if birth is None else birth, "base": seq - 1, "adoptable": True, "actor": "ana",
+            "identity": "os", "host": "h", "tool": "t", "time": "2026-01-01T00:00:00.000000Z", "facts": facts,
+        }
+        for txn, facts in txns
+    ]  # fmt: skip
+    return {"format": 1, "seq": seq, "previous": "", "writer": named("w"), "time": "2026-01-01T00:00:00.000000Z", "txns": made}
+
+
+def test_verdicts_are_forgotten_by_the_window_alone_also_those_that_changed():
+    """A transaction that was void may take effect later, and one that took effect is void when it comes again."""
+    dice, state, expected = random.Random(1), State(), dict[str, list[Any]]()
+    void = [{"fact": "versioned", "name": "x", "digest": digest("nowhere"), "kind": "data"}]
+    late: list[str] = []
+    for seq in range(1, WINDOW + 3 * CLEAN_UP + 1):
+        txn = late.pop(dice.randrange(len(late))) if late and dice.random() < 0.2 else named(str(seq))
+        facts: list[dict[str, Any]] = void if txn == named(str(seq)) and dice.random() < 0.3 else []
+        (outcome,) = state.apply(entry(seq, [(txn, facts)]))
+        if outcome is None:
+            expected[txn] = [seq, None]
+        else:
+            expected.setdefault(txn, [seq, str(outcome)])
+        if dice.random() < 0.3:
+            late.append(txn)
+            del late[:-400]
+        if seq % CLEAN_UP == 0:
+            expected = {one: found for one, found in expected.items() if found[0] >= seq - WINDOW}
+            assert state.verdicts == expected
+    assert any(found[1] is not None for found in expected.values())
+    assert state.verdicts == expected
+
+
+def test_an_edge_counts_once_whichever_list_of_it_is_the_longer():
+    """A run with many inputs, a data set of many runs, both, and the same artifact as input and as output."""
+    dice, state = random.Random(2), State()
+    known: set[tuple[str, str, str]] = set()
+    stored = [
+        {
+            "fact": "stored", "digest": digest(word), "manifest": named(word), "manifest_digest": digest("m"), "size": 1,
+            "files": 1, "packs": [],
+        }
+        for word in map(str, range(12))
+    ]  # fmt: skip
+    state.apply(entry(1, [(named("t1"), stored)]))
+    for seq in range(2, 600):
+        run = "busy" if dice.random() < 0.3 else f"run{dice.randrange(30)}"
+        kind, word = dice.choice(["used", "used", "produced"]), str(dice.choice([0, 0, dice.randrange(12)]))
+        known.add((kind, run, digest(word)))
+        (outcome,) = state.apply(entry(seq, [(named(f"t{seq}"), [{"fact": kind, "run": run, "digest": digest(word)}])]))
+        assert outcome is None
+    edges = [(one["fact"], run, one["digest"]) for run, some in state.edges.items() for one in some]
+    assert len(edges) == len({*edges})
+    assert {*edges} == known
+    for kind, table in (("used", state.used_by_runs), ("produced", state.produced_by)):
+        pairs = [(kind, run, one) for one, runs in table.items() for run in runs]
+        assert len(pairs) == len({*pairs})
+        assert {*pairs} == {one for one in known if one[0] == kind}
