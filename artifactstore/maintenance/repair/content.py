@@ -5,7 +5,6 @@ A missing object is created again under its own id; what is damaged is left wher
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from artifactstore.backend.base import Backend
@@ -23,6 +22,7 @@ from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.repair.by_files import restore_from_files
 from artifactstore.maintenance.repair.chunks import Copy, Files, Origins, read_manifest
 from artifactstore.maintenance.repair.history_sources import read_if_possible
+from artifactstore.maintenance.repair.layouts import Layout, find_layout
 from artifactstore.maintenance.repair.packs import PackState, look_at_pack
 from artifactstore.maintenance.repair.rebuilt import NewPacks, rebuilt
 from artifactstore.maintenance.repair.report import Lost, Restored
@@ -40,23 +40,6 @@ _TOGETHER: Final = 100  # facts of one transaction
 
 class _VoidError(ConflictError):
     """The journal changed meanwhile."""
-
-
-@dataclass(slots=True)
-class _Layout:
-    """Where an artifact is.
-
-    Attributes:
-        manifest: its files and extents; None if none can be read.
-        holder: the manifest's id here, or None if it was read from a copy.
-        source: where it was read from.
-        faults: what is wrong with the holders before it, the current one first: key → why.
-    """
-
-    manifest: Manifest | None = None
-    holder: str | None = None
-    source: str = ""
-    faults: dict[str, str] = field(default_factory=dict)
 
 
 class ContentRepair:
@@ -90,7 +73,7 @@ class ContentRepair:
         self._pending: list[Restored] = []
 
     def run(self) -> bool:
-        """Repair; return whether another writer has meanwhile relied on what was found lost: then run another one."""
+        """Repair; return whether another pass is needed: what seemed lost was moved or freed, or another writer relied on it."""
         head = self.journal.catch_up()
         with self.journal.lock:
             state: State = self.journal.fold
@@ -119,44 +102,25 @@ class ContentRepair:
                 if found is not None:
                     lost[digest] = found
         self._commit()
+        moved = self._forget_moved(lost, holders)
         self._mark(lost, holders)
+        if self._forget_moved(lost, holders) or moved:
+            return True
         packs = {pack for digest in lost for one in holders[digest] for pack in rows[one][1] if pack in self._packs}
         return bool(packs) and not self.dry_run and self._relied_on(packs, set(rows), head)
 
     # -- looking
 
-    def _layouts(self, holders: dict[str, list[str]], expected: dict[str, str]) -> dict[str, _Layout]:
-        def find(digest: str) -> _Layout:
-            made = _Layout()
-            for holder in reversed(holders[digest]):
-                made.manifest, _, why = read_manifest(self.backend, holder, expected[holder], digest)
-                if made.manifest is not None:
-                    made.holder, made.source = holder, manifest_key(holder)
-                    return made
-                made.faults[manifest_key(holder)] = why
-            for copy in self.copies:
-                for holder in reversed(holders[digest]):
-                    made.manifest, raw, _ = read_manifest(copy.backend, holder, expected[holder], digest)
-                    if made.manifest is not None and raw is not None:
-                        made.source = copy.backend.url
-                        if not made.faults[manifest_key(holder)] and holder == holders[digest][-1]:
-                            self._create(manifest_key(holder), raw, copy.backend.url, holder, "condemned_manifests")
-                            made.holder = holder
-                        return made
-                state = copy.state
-                for holder in reversed(state.holders.get(digest, ())) if state is not None else ():
-                    made.manifest = read_manifest(copy.backend, holder, state.manifests[holder][1], digest)[0]  # type: ignore[union-attr]
-                    if made.manifest is not None:
-                        made.source = copy.backend.url
-                        return made
-            return made
+    def _layouts(self, holders: dict[str, list[str]], expected: dict[str, str]) -> dict[str, Layout]:
+        def find(digest: str) -> Layout:
+            return find_layout(self.backend, self.copies, digest, holders[digest], expected, create=self._create)
 
         if self.backend.concurrency < 2:
             return {digest: find(digest) for digest in holders}
         with Pool(min(8, self.backend.concurrency)) as pool:
             return dict(zip(holders, pool.map(find, holders), strict=True))
 
-    def _look_at_packs(self, layouts: dict[str, _Layout]) -> None:
+    def _look_at_packs(self, layouts: dict[str, Layout]) -> None:
         used = dict.fromkeys(pack for one in layouts.values() if one.manifest is not None for pack in one.manifest.packs)
         footers = Footers(self.backend)
 
@@ -210,7 +174,7 @@ class ContentRepair:
         return f"{pack_key(pack)} contradicts the manifest" if (digest, pack) in self._false else ""
 
     def _all_manifests(
-        self, layouts: dict[str, _Layout], holders: dict[str, list[str]], rows: dict[str, tuple[str, list[str]]]
+        self, layouts: dict[str, Layout], holders: dict[str, list[str]], rows: dict[str, tuple[str, list[str]]]
     ) -> Iterator[Manifest]:
         """Yield the manifests that are used, and those of earlier holders: they may have other packs."""
         for digest, one in layouts.items():
@@ -225,7 +189,7 @@ class ContentRepair:
 
     # -- missing objects, under their own ids
 
-    def _create_missing_packs(self, layouts: dict[str, _Layout]) -> None:
+    def _create_missing_packs(self, layouts: dict[str, Layout]) -> None:
         for pack in [one for one, state in self._packs.items() if state.missing]:
             for copy in self.copies:
                 raw = read_if_possible(copy.backend, pack_key(pack))
@@ -236,7 +200,7 @@ class ContentRepair:
                 del self._packs[pack]
                 break
 
-    def _fits(self, pack: str, found: PackState, copy: Copy, layouts: dict[str, _Layout]) -> bool:
+    def _fits(self, pack: str, found: PackState, copy: Copy, layouts: dict[str, Layout]) -> bool:
         """Return whether a pack of a copy has all that the manifests here say of it; deltas are decoded, the rest was."""
         for one in layouts.values():
             if one.manifest is None or pack not in one.manifest.packs:
@@ -263,7 +227,7 @@ class ContentRepair:
     # -- what is damaged, under new ids
 
     def _restore(
-        self, digest: str, layout: _Layout, lacking: Sequence[Extent], origins: Origins, current: str
+        self, digest: str, layout: Layout, lacking: Sequence[Extent], origins: Origins, current: str
     ) -> tuple[str, str] | None:
         """Write a manifest whose extents can all be read; return what is lost, or None.
 
@@ -297,7 +261,7 @@ class ContentRepair:
         self._relocate(digest, made, current, rows)
         return None
 
-    def _from_files(self, digest: str, current: str, layout: _Layout) -> bool:
+    def _from_files(self, digest: str, current: str, layout: Layout) -> bool:
         """Store an artifact of which no manifest is left anew, if the user's files are it."""
         if self.files is None:
             return False
@@ -359,6 +323,19 @@ class ContentRepair:
         self.appender.commit(facts, birth=head, alive_at=head, refuse=_refuse, reason="repair")
 
     # -- what is lost
+
+    def _forget_moved(self, lost: dict[str, tuple[str, str]], holders: dict[str, list[str]]) -> bool:
+        """Drop what is not where it was when its objects were looked for: clean-up may have taken them; return whether any was."""
+        if not lost:
+            return False
+        self.journal.catch_up(confirm=True)
+        with self.journal.lock:
+            state: State = self.journal.fold
+            moved = [digest for digest in lost if list(state.holders.get(digest, ())) != holders[digest]]
+        for digest in moved:
+            del lost[digest]
+        self.lost = [one for one in self.lost if one.digest in lost]
+        return bool(moved)
 
     def _mark(self, lost: dict[str, tuple[str, str]], holders: dict[str, list[str]]) -> None:
         with self.journal.lock:
