@@ -10,7 +10,6 @@ from typing import Any
 from unittest.mock import patch
 
 from artifactstore.catalog.fold import judge as judge_module
-from artifactstore.catalog.fold import state as state_module
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.packs.writer import Packer
 from artifactstore.errors import AlreadyExistsError, NotFoundError
@@ -180,23 +179,23 @@ MUTANTS: dict[str, Mutant] = {
         "a txn that stores a condemned manifest is void", _patches((judge_module, "_not_condemned", _not_condemned_but_manifests))
     ),
     "holder": Mutant("what names a digest needs a holder", _patches((judge_module, "_NEEDS_HOLDER", frozenset()))),
-    "twice": Mutant("an id takes effect once", _patches((state_module, "judge", _without("twice")))),
-    "window": Mutant("an id takes effect within its window", _patches((state_module, "judge", _without("window")))),
+    "twice": Mutant("an id takes effect once", _patches((judge_module, "judge", _without("twice")))),
+    "window": Mutant("an id takes effect within its window", _patches((judge_module, "judge", _without("window")))),
     "base of a clean-up": Mutant(
         "a clean-up is judged on exactly the state it was planned on", _patches((Appender, "_judged", _base_is_always_the_head))
     ),
     "alone": Mutant(
         "a clean-up is alone in its entry",
-        _patches((state_module, "judge", _judge_in_company), (Appender, "_batch", _batch_all)),
+        _patches((judge_module, "judge", _judge_in_company), (Appender, "_batch", _batch_all)),
     ),
     "alone by the fold": Mutant(
         "the fold refuses a clean-up in company, whoever wrote it",
-        _patches((state_module, "judge", _judge_in_company)),
+        _patches((judge_module, "judge", _judge_in_company)),
         Habits(strange=True),
     ),
     "alone by the head": Mutant(
         "the fold refuses a clean-up that was planned before the head, whoever wrote it",
-        _patches((state_module, "judge", _judge_as_planned_here)),
+        _patches((judge_module, "judge", _judge_as_planned_here)),
         Habits(strange=True),
     ),
     "packs first": Mutant(
@@ -222,7 +221,7 @@ MUTANTS: dict[str, Mutant] = {
         _patches((journal_module, "vouching", lambda _snapshot, _raw: True), (State, "vouches", lambda *_: True)),
         Habits(publishing=True),
     ),
-    "read on": Mutant("who misses an object catches up first", habits=Habits(reads_on_when_missing=False)),
+    "read on": Mutant("who misses an object catches up first", habits=Habits(reads_on_when_missing=False, repacking=True)),
 }
 
 # Taken out, these change nothing that a world can see, and why.
@@ -230,7 +229,7 @@ EQUIVALENT: dict[str, Mutant] = {
     # The appender judges each reference on the head, and the fold looks at each manifest, pack and holder by itself:
     # the rule stands for facts that a later version may bring, whose references this fold can't see.
     "base of an adopted txn": Mutant(
-        "a base before the last clean-up is void", _patches((state_module, "judge", _without("base")))
+        "a base before the last clean-up is void", _patches((judge_module, "judge", _without("base")))
     ),
     # A relocation from a holder of yesterday makes a whole manifest the current one: wasteful, never wrong.
     "current": Mutant(

@@ -1,0 +1,275 @@
+"""Clean-up and repacking: a plan over many artifacts, freeing what is dead, writing half-dead packs anew; beside restic, borg and git.
+
+The journal of the plan is written as the library writes it, with empty objects: a clean-up reads facts, and lists what is there.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from report import machine, table, write_section
+
+import artifactstore
+from artifactstore.content.codecs.chunker import CHUNKERS
+from artifactstore.content.manifests.manifest import manifest_key
+from artifactstore.content.packs.pack import pack_key
+from artifactstore.journal.chain import encode_entry, entry_key
+from artifactstore.maintenance.gc import execute
+from artifactstore.maintenance.gc.plan import make_plan
+from artifactstore.model.digest import Digest
+from artifactstore.model.facts import CONFIG_KEY, Config
+
+PER_PACK = 10  # artifacts that share a pack
+PER_TXN = 1000
+TIME = "2026-01-01T00:00:00.000000Z"
+TARGETS = {"plan s per M artifacts": 60.0, "plan GB": 1.5, "repack MB/s": 100.0, "repack MB of memory": 500.0}
+
+
+def main() -> int:
+    """Make the stores where they are not there, measure each part in a process of its own, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--artifacts", type=int, default=1_000_000)
+    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--part")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    if asked.part:
+        print(json.dumps(PARTS[asked.part](asked)))
+        return 0
+    found: dict[str, dict[str, float]] = {}
+    for part in PARTS:
+        command = [sys.executable, __file__, *sys.argv[1:], "--part", part]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "ARTIFACTSTORE_CACHE": ""})
+        found[part] = json.loads(done.stdout)
+    rows = [[part, what, f"{value:,.2f}"] for part, values in found.items() for what, value in values.items()]
+    text = "\n".join(table(["part", "figure", "value"], rows))
+    print(machine(), text, sep="\n")
+    if asked.write:
+        write_section(asked.write, "Clean-up and repacking", f"{machine()}\n\n{text}\n")
+    return 0
+
+
+def _memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def make_journal(place: Path, artifacts: int) -> None:
+    """Write a store whose objects are empty: `artifacts` artifacts, ten of which share a pack."""
+    dice = random.Random(1)
+    config = Config.new("c" * 32, "blake3", CHUNKERS, TIME)
+    for name in ("journal", "manifests", "packs"):
+        (place / name).mkdir(parents=True)
+    (place / CONFIG_KEY).write_bytes(config.raw)
+    previous, pack = Digest.of(config.raw), ""
+    for seq, start in enumerate(range(0, artifacts, PER_TXN), 1):
+        facts: list[dict[str, Any]] = []
+        for number in range(start, min(artifacts, start + PER_TXN)):
+            if number % PER_PACK == 0:
+                pack = f"{dice.getrandbits(128):032x}"
+                _touch(place / pack_key(pack))
+            digest, manifest = f"blake3:{dice.getrandbits(256):064x}", f"{dice.getrandbits(128):032x}"
+            _touch(place / manifest_key(manifest))
+            facts.append(
+                {
+                    "fact": "stored",
+                    "digest": digest,
+                    "manifest": manifest,
+                    "manifest_digest": digest,
+                    "size": 10**6,
+                    "files": 1,
+                    "packs": [pack],
+                }
+            )
+            facts.append(
+                {"fact": "versioned", "name": f"team{number % 400}/name{number % 20_000}", "digest": digest, "kind": "data"}
+            )
+        raw = encode_entry(seq, previous, writer="0" * 32, time=TIME, txns=[_txn(dice, seq - 1, facts)])
+        previous = Digest.of(raw)
+        path = place / entry_key(seq)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(raw)
+
+
+def _txn(dice: random.Random, head: int, facts: list[dict[str, Any]]) -> dict[str, Any]:
+    txn = {"txn": f"{dice.getrandbits(128):032x}", "birth": head, "base": head, "adoptable": False, "actor": "ana"}
+    return {**txn, "identity": "claimed", "host": "h", "tool": "t", "time": TIME, "facts": facts}
+
+
+def _touch(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+
+
+def plan(asked: Any) -> dict[str, float]:
+    """Judge all artifacts, twice: the first folds the journal, the second has nothing to do but to look again."""
+    place = asked.folder / f"plan-{asked.artifacts}"
+    if not place.exists():
+        make_journal(place, asked.artifacts)
+    store = artifactstore.open(place, "r", cache=None)
+    begin = time.perf_counter()
+    done = store.maintenance.gc(dry_run=True)
+    took = time.perf_counter() - begin
+    journal = store._session.core().journal  # noqa: SLF001 - the part of it that is judged
+    journal.catch_up()
+    begin = time.perf_counter()
+    make_plan(journal.fold, journal.backend.list)
+    judged = time.perf_counter() - begin
+    assert not done.packs
+    millions = asked.artifacts / 1e6
+    return {
+        "fold, list and judge, s": took,
+        "list and judge, s": judged,
+        "plan s per M artifacts": judged / millions,
+        "plan GB": _memory(),
+    }
+
+
+def free(asked: Any) -> dict[str, float]:
+    """Free a tenth of a store."""
+    place = asked.folder / "free"
+    shutil.rmtree(place, ignore_errors=True)
+    make_journal(place, 20_000)
+    journal = sorted((place / "journal").rglob("*.json"))
+    entry = json.loads(journal[-1].read_bytes())
+    names = [
+        fact for path in journal[:2] for fact in json.loads(path.read_bytes())["txns"][0]["facts"] if fact["fact"] == "versioned"
+    ]
+    facts = [{"fact": "removed", "digest": fact["digest"]} for fact in names]
+    head = entry["seq"]
+    raw = encode_entry(
+        head + 1, Digest.of(journal[-1].read_bytes()), writer="0" * 32, time=TIME, txns=[_txn(random.Random(2), head, facts)]
+    )
+    (place / entry_key(head + 1)).write_bytes(raw)
+    execute.check_kept = lambda *_: None  # type: ignore[attr-defined]  # the manifests here are empty
+    store = artifactstore.open(place, cache=None)
+    begin = time.perf_counter()
+    done = store.maintenance.gc()
+    took = time.perf_counter() - begin
+    return {"objects freed": len(done.manifests) + len(done.packs), "seconds": took}
+
+
+def repack(asked: Any) -> dict[str, float]:
+    """Write half-dead packs anew."""
+    place, source = asked.folder / "repack", asked.folder / "repack-source"
+    for one in (place, source):
+        shutil.rmtree(one, ignore_errors=True)
+    store = artifactstore.create(place, cache=None)
+    half_dead(source, asked.megabytes, lambda: store.put(source, "data"), lambda: store.put(source, "data"))
+    store.registry.remove("data:v1", "old")
+    begin = time.perf_counter()
+    done = store.maintenance.repack(below=0.9)
+    took = time.perf_counter() - begin
+    freeing = time.perf_counter()
+    store.maintenance.gc(grace=0)  # type: ignore[arg-type]  # no grace
+    found = {"repack MB/s": done.bytes_after / 1e6 / took, "repack MB of memory": _memory() * 1000, "repack s": took}
+    found |= {"gc s": time.perf_counter() - freeing, "extra bytes of live": done.bytes_after / max(1, _live(source))}
+    return {**found, "of live bytes left": _size(place) / _live(source)}
+
+
+def half_dead(source: Path, megabytes: int, first: Callable[[], object], second: Callable[[], object]) -> None:
+    """Write files that do not compress, have them stored, remove every second one, have the rest stored."""
+    dice = random.Random(3)
+    source.mkdir()
+    for number in range(megabytes):
+        (source / f"{number:05d}.bin").write_bytes(dice.randbytes(10**6))
+    first()
+    for number in range(0, megabytes, 2):
+        (source / f"{number:05d}.bin").unlink()
+    second()
+
+
+def _live(source: Path) -> int:
+    return _size(source)
+
+
+def _size(folder: Path) -> int:
+    return sum(
+        path.stat().st_size for path in folder.rglob("*") if path.is_file() and ".git" not in path.relative_to(folder).parts[:-1]
+    )
+
+
+def peers(asked: Any) -> dict[str, float]:
+    """The same by restic, borg and git, as far as they are installed: seconds, and what is left per live byte."""
+    found: dict[str, float] = {}
+    for name, run in {"restic": _restic, "borg": _borg, "git": _git}.items():
+        if shutil.which(name) is None:
+            continue
+        folder, source = asked.folder / f"peer-{name}", asked.folder / f"peer-{name}-source"
+        for one in (folder, source):
+            shutil.rmtree(one, ignore_errors=True)
+        took = run(folder, source, asked.megabytes)
+        left = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        found |= {f"{name} s": took, f"{name}, of live bytes left": left / _live(source)}
+    return found
+
+
+def _sh(*words: str, cwd: Path | None = None, **env: str) -> None:
+    subprocess.run(words, check=True, capture_output=True, cwd=cwd, env={**os.environ, **env})
+
+
+def _restic(folder: Path, source: Path, megabytes: int) -> float:
+    env = {"RESTIC_REPOSITORY": str(folder), "RESTIC_PASSWORD": "x"}
+    _sh("restic", "init", **env)
+    half_dead(
+        source,
+        megabytes,
+        lambda: _sh("restic", "backup", str(source), **env),
+        lambda: _sh("restic", "backup", str(source), **env),
+    )
+    begin = time.perf_counter()
+    _sh("restic", "forget", "--keep-last", "1", "--prune", "--max-unused", "0", **env)
+    return time.perf_counter() - begin
+
+
+def _borg(folder: Path, source: Path, megabytes: int) -> float:
+    env = {
+        "BORG_REPO": str(folder),
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        "BORG_BASE_DIR": str(folder.parent / "borg-base"),
+    }
+    _sh("borg", "init", "-e", "none", **env)
+    half_dead(
+        source,
+        megabytes,
+        lambda: _sh("borg", "create", "::a", str(source), **env),
+        lambda: _sh("borg", "create", "::b", str(source), **env),
+    )
+    begin = time.perf_counter()
+    _sh("borg", "delete", "::a", **env)
+    _sh("borg", "compact", "--threshold", "0", **env)
+    return time.perf_counter() - begin
+
+
+def _git(folder: Path, source: Path, megabytes: int) -> float:
+    folder.mkdir()
+    _sh("git", "init", "--bare", str(folder))
+    env = {"GIT_DIR": str(folder), "GIT_WORK_TREE": str(source)}
+    who = {f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def store() -> None:
+        _sh("git", "add", "-A", **env)
+        _sh("git", "commit", "--amend" if (folder / "once").exists() else "-q", "-m", "x", **env, **who)
+        (folder / "once").touch()
+
+    half_dead(source, megabytes, store, store)
+    begin = time.perf_counter()
+    _sh("git", "reflog", "expire", "--expire=now", "--all", **env)
+    _sh("git", "gc", "--prune=now", **env)
+    return time.perf_counter() - begin
+
+
+PARTS: dict[str, Callable[[Any], dict[str, float]]] = {"plan": plan, "free": free, "repack": repack, "peers": peers}
+
+if __name__ == "__main__":
+    sys.exit(main())
