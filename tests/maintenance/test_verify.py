@@ -12,6 +12,7 @@ import artifactstore
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.manifests.parquet import decode, encode
 from artifactstore.content.packs.pack import TRAILER, pack_key
+from artifactstore.maintenance.verify import frames as frames_module
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
@@ -197,3 +198,140 @@ def test_what_clean_up_takes_meanwhile_is_no_damage(
     else:
         assert call == "read_ranges"
         assert level == "quick"
+
+
+class _Stopped(BaseException):
+    pass
+
+
+def _stop_after(monkeypatch: pytest.MonkeyPatch, many: int) -> list[str]:
+    """Let verify read so many packs, then end it as Ctrl-C does; returns the keys that were read."""
+    real, read = frames_module._Run._look, list[str]()
+
+    def look(self: Any, pack: str) -> Any:
+        if len(read) == many:
+            raise _Stopped
+        read.append(pack)
+        return real(self, pack)
+
+    monkeypatch.setattr(frames_module._Run, "_look", look)
+    monkeypatch.setattr(frames_module, "Pool", lambda *_: _Here())
+    return read
+
+
+class _Here:
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, call: Any, *rows: Any) -> Any:
+        return map(call, *rows)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Store:
+    store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
+    for seed in range(6):
+        store.put(np.random.default_rng(seed).bytes(100_000), f"name{seed}")
+    return store
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_an_interrupted_run_over_frames_goes_on_where_it_was(many: Store, monkeypatch: pytest.MonkeyPatch, fraction: float):
+    with pytest.MonkeyPatch.context() as patch:
+        first = _stop_after(patch, 2)
+        with pytest.raises(_Stopped):
+            many.verify(level="frames", fraction=fraction)
+    rest = _stop_after(monkeypatch, 100)
+    report = many.verify(level="frames", fraction=fraction)
+    assert not {*first} & {*rest}
+    assert len(first) + len(rest) == 6 * fraction
+    assert any("2 packs: a run that began" in one for one in report.not_checked)
+    assert report.ok
+    again = many.verify(level="frames", fraction=fraction)
+    assert not any("a run that began" in one for one in again.not_checked)
+    assert again.checked["frames"] >= 3
+
+
+@pytest.mark.parametrize(
+    "what", ["changed since", "damaged when read", "another fraction", "an old record", "a torn record", "no cache"]
+)
+def test_what_was_not_read_as_it_is_now_is_read_again(many: Store, monkeypatch: pytest.MonkeyPatch, what: str, tmp_path: Path):
+    paths = sorted(Path(many.url).glob("packs/*/*"))
+    if what == "damaged when read":
+        _flip(paths[0])
+    if what == "no cache":
+        many = artifactstore.open(many.url, cache=None)
+    with pytest.MonkeyPatch.context() as patch:
+        first = _stop_after(patch, 3)
+        with pytest.raises(_Stopped):
+            many.verify(level="frames")
+    records = list(tmp_path.glob("cache/stores/*/verify-*"))
+    assert len(records) == (what != "no cache")
+    if what == "changed since":
+        _flip(next(path for path in paths if path.stem == first[0]))
+    elif what == "an old record":
+        records[0].write_bytes(records[0].read_bytes().replace(b'"begun": "20', b'"begun": "19'))
+    elif what == "a torn record":
+        records[0].write_bytes(records[0].read_bytes()[:-20])
+    rest = _stop_after(monkeypatch, 100)
+    report = many.verify(level="frames", fraction=0.9999 if what == "another fraction" else 1)
+    assert len(rest) == {"changed since": 4, "damaged when read": 4, "a torn record": 4}.get(what, 6)
+    assert report.ok is (what not in {"changed since", "damaged when read"})
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", ["pack", "manifest", "missing pack", "missing manifest"])
+@pytest.mark.parametrize("level", ["frames", "full"])
+def test_a_finding_names_the_versions_that_it_hits(store: Store, damage: str, level: str):
+    store.put(store.get("name0"), "other")
+    store.put(b"small", "inline")
+    tell(store, {"fact": "removed", "name": "other", "version": 1})
+    store.put(store.get("name0"), "third")
+    state = state_of(store)
+    holder = str(state.current_manifest(store.artifact("name0").digest))
+    key = pack_key(state.manifests[holder][2][0]) if "pack" in damage else manifest_key(holder)
+    path = Path(store.url, key)
+    path.unlink() if "missing" in damage else _flip(path)
+    finding = next(one for one in store.verify(level=level).findings if one.severity == "damage" and one.versions)
+    assert finding.versions == ("name0:v1", "third:v1")
+    assert finding.what.endswith("it hits name0:v1, third:v1")
+
+
+def test_a_holder_that_a_newer_one_replaced_is_a_note(store: Store):
+    state = state_of(store)
+    digest, (holder,) = next(iter(state.holders.items()))
+    tell(store, {"fact": "damaged", "digest": digest, "manifest": holder})
+    store.put(np.random.default_rng(0).bytes(300_000), "name0")
+    Path(store.url, manifest_key(holder)).unlink()
+    report = store.verify(level="full")
+    assert report.ok
+    (finding,) = report.findings
+    assert finding.severity == "note"
+    assert "a newer one is used instead" in finding.what
+
+
+def test_a_damaged_frame_that_nothing_uses_is_a_note(store: Store):
+    state = state_of(store)
+    digest, (holder,) = next(iter(state.holders.items()))
+    (pack,) = state.manifests[holder][2]
+    other = next(one for one in state.manifests if one != holder)
+    manifest = decode(store._session.backend.read(manifest_key(other)), other, algorithm="blake3")
+    manifest.packs.append(pack)  # it lists the pack, and uses no frame of it
+    raw, to = encode(manifest, *manifest.identify()), new_id()
+    store._session.backend.write(manifest_key(to), raw)
+    fact = {"fact": "relocated", "digest": manifest.digest, "from": other, "to": to, "manifest_digest": str(Digest.of(raw))}
+    tell(store, {**fact, "packs": manifest.packs})
+    tell(store, {"fact": "damaged", "digest": digest, "manifest": holder})
+    store.put(np.random.default_rng(0).bytes(300_000), "name0")
+    _flip(Path(store.url, pack_key(pack)))
+    report = store.verify(level="frames")
+    assert report.ok
+    assert ["no artifact uses it" in one.what for one in report.findings] == [True]

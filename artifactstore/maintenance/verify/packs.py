@@ -1,15 +1,12 @@
 """Verification of packs: presence, length, footer, checksums, and the files' digests."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import xxhash
-
-from artifactstore.backend.base import Backend
+from artifactstore.backend.base import Backend, Stored
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.packs.footers import Footers, read_footer
-from artifactstore.content.packs.pack import MAGIC, TRAILER, Frame, pack_key
+from artifactstore.content.packs.pack import TRAILER, pack_key
 from artifactstore.content.packs.reader import fetch
 from artifactstore.content.side_content import parse_sha256, read_side
 from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, NotFoundError
@@ -18,12 +15,13 @@ from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["check_files", "check_frames", "check_packs", "reraise_if_unreachable"]
+__all__ = ["check_files", "check_packs", "reraise_if_unreachable", "sample", "users_of"]
 
 _BLOCK: Final = 16 * 2**20
 
 
-def _users(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
+def users_of(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
+    """Return pack → the artifacts whose manifests use it."""
     users: dict[str, list[str]] = {}
     for digest, manifest in manifests.items():
         for pack in manifest.packs:
@@ -31,12 +29,12 @@ def _users(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
     return users
 
 
-def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> tuple[dict[str, int], set[str]]:
-    """Check that every referenced pack exists and is long enough; return the sizes of packs, and the artifacts that lack one."""
-    users, lacking = _users(manifests), set[str]()
+def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Report) -> tuple[dict[str, Stored], set[str]]:
+    """Check that every referenced pack exists and is long enough; return the packs by key, and the artifacts that lack one."""
+    users, lacking = users_of(manifests), set[str]()
     if not users:
         return {}, lacking
-    sizes = _sizes(backend, [pack_key(pack) for pack in users], report)
+    packs = _listed(backend, [pack_key(pack) for pack in users], report)
     ends: dict[str, int] = {}
     for manifest in manifests.values():
         chunks = manifest.chunks
@@ -49,20 +47,20 @@ def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Rep
     for pack, digests in users.items():
         key = pack_key(pack)
         report.count("packs")
-        if key not in sizes:
+        if key not in packs:
             report.missing(key, digests)
             lacking.update(digests)
-        elif sizes[key] < ends.get(pack, 0) + TRAILER:
-            text = f"{key} is truncated: {sizes[key]} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
-            report.damage(text, f"{key} at {sizes[key]}", digests)
-    return sizes, lacking
+        elif packs[key].size < ends.get(pack, 0) + TRAILER:
+            text = f"{key} is truncated: {packs[key].size} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
+            report.damage(text, f"{key} at {packs[key].size}", digests)
+    return packs, lacking
 
 
-def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, int]:
-    """Return the sizes of the existing ones of some objects: by a listing, or one by one without listings."""
+def _listed(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, Stored]:
+    """Return the existing ones of some objects: by a listing, or one by one without listings."""
     if backend.listable:
         try:
-            return {item.key: item.size for item in backend.list("packs/")}
+            return {item.key: item for item in backend.list("packs/")}
         except ArtifactStoreError as error:
             reraise_if_unreachable(error)
             report.damage(f"packs/ cannot be listed: {error}", getattr(error, "location", "") or "packs/")
@@ -79,7 +77,7 @@ def _sizes(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, i
 
     with Pool(backend.concurrency) as pool:
         found = dict(zip(keys, pool.map(size, keys), strict=True))
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: Stored(key, value, None) for key, value in found.items() if value is not None}
 
 
 def reraise_if_unreachable(error: ArtifactStoreError) -> None:
@@ -88,104 +86,11 @@ def reraise_if_unreachable(error: ArtifactStoreError) -> None:
         raise error
 
 
-def _sample(items: Sequence[str], fraction: float) -> list[str]:
+def sample(items: Sequence[str], fraction: float, seed: int | None = None) -> list[str]:
+    """Return a share of some items, chosen at random; the same seed chooses the same."""
     if fraction >= 1:
         return list(items)
-    return random.sample(list(items), max(1, round(len(items) * fraction))) if items else []
-
-
-def check_frames(
-    backend: Backend,
-    manifests: Mapping[str, Manifest],
-    report: Report,
-    recorded: Mapping[str, str],
-    *,
-    fraction: float = 1.0,
-    frames: str = "all",
-    watch: Callable[..., Callable[..., None]] = lambda *_: lambda *_: None,
-    sizes: Mapping[str, int] = {},
-) -> None:
-    """Read packs from end to end against their footers and checksums, without decoding.
-
-    Args:
-        backend: the store's.
-        manifests: by the artifact's digest.
-        report: receives the faults.
-        recorded: the entry that recorded each artifact's manifest.
-        fraction: of the packs, chosen at random.
-        frames: which to read besides the footers: `all`, `none`, or those `unused` by every manifest.
-        watch: called with an operation and its bytes in all; returns what is called with those read.
-        sizes: of the packs, by their keys.
-    """
-    users, footers = _users(manifests), Footers(backend)
-    chosen = set(_sample(sorted(users), fraction))
-    progress = watch("verify", sum(sizes.get(pack_key(pack), 0) for pack in chosen)) if frames == "all" else _unseen
-    for pack in sorted(chosen):
-        key = pack_key(pack)
-        try:
-            found, tail, size = read_footer(backend, key)
-            footers.keep(pack, tail, size)
-            (begin,) = backend.read_ranges(key, [(0, len(MAGIC))])  # no reader needs them, but they are what was written
-            if begin != MAGIC:
-                report.damage(f"{key} does not begin as a pack does; restore it from a copy", f"{key} at 0", users[pack])
-            progress(max(0, sizes.get(key, 0) - sum(frame.stored for frame in found)))
-            if frames == "unused":
-                known = _offsets(pack, [manifests[digest] for digest in users[pack]])
-                found = [frame for frame in found if frame.offset not in known]
-            for frame in _bad_frames(backend, key, found if frames != "none" else (), report, progress):
-                text = f"{key}: the frame at {frame.offset} ({frame.stored} bytes) does not match its checksum"
-                hit = [digest for digest in users[pack] if frame.offset in _offsets(pack, [manifests[digest]])]
-                if hit:
-                    report.damage(f"{text}; `artifactstore repair` restores it", f"{key} at {frame.offset}", hit)
-                else:
-                    report.note(f"{text}; no artifact uses it", f"{key} at {frame.offset}", rule="content")
-        except NotFoundError:
-            continue  # reported already
-        except ArtifactStoreError as error:
-            reraise_if_unreachable(error)
-            report.damage(str(error), getattr(error, "location", "") or key, users[pack])
-    for digest, manifest in manifests.items():
-        for mismatch in footers.contradictions(manifest, chosen.intersection(manifest.packs)):
-            if not mismatch.unreadable:
-                text = f"{mismatch}: another pack is stored under this name, or the manifest of {digest}{recorded.get(digest, '')} is false"
-                report.damage(
-                    f"{text}; restore it from a copy of the store", f"{pack_key(mismatch.pack)} at {mismatch.offset}", [digest]
-                )
-
-
-def _unseen(_size: int) -> None:
-    """Show nothing."""
-
-
-def _offsets(pack: str, manifests: Sequence[Manifest]) -> set[int]:
-    """Return the offsets of a pack's chunks that manifests refer to."""
-    found: set[int] = set()
-    for manifest in manifests:
-        number, chunks = manifest.packs.index(pack), manifest.chunks
-        found.update(offset for one, offset in zip(chunks.packs, chunks.offsets, strict=True) if one == number)
-        found.update(one.offset for one in manifest.other_extents() if one.pack == pack)
-    return found
-
-
-def _bad_frames(
-    backend: Backend, key: str, frames: Sequence[Frame], report: Report, progress: Callable[..., None]
-) -> Iterator[Frame]:
-    start = 0
-    while start < len(frames):
-        end = start + 1
-        while end < len(frames) and frames[end].offset + frames[end].stored - frames[start].offset <= _BLOCK:
-            end += 1
-        low, high = frames[start].offset, frames[end - 1].offset + frames[end - 1].stored
-        (block,) = backend.read_ranges(key, [(low, high - low)])
-        for frame in frames[start:end]:
-            report.count("frames")
-            if (
-                xxhash.xxh3_64_intdigest(memoryview(block)[frame.offset - low : frame.offset - low + frame.stored])
-                != frame.checksum
-            ):
-                yield frame
-        progress(high - low)
-        start = end
+    return random.Random(seed).sample(list(items), max(1, round(len(items) * fraction))) if items else []  # noqa: S311 - a sample
 
 
 def check_files(
@@ -197,7 +102,7 @@ def check_files(
 ) -> None:
     """Decode every chunk once and check every file; a file's digest is checked over its chunks in order."""
     checked: set[bytes] = set()  # files by their digest and their chunks' locations: the same bytes may be stored twice
-    chosen = _sample(sorted(manifests), fraction)
+    chosen = sample(sorted(manifests), fraction)
     progress = watch("verify", sum(sum(manifests[one].sizes) for one in chosen), sum(len(manifests[one].paths) for one in chosen))
     for digest in chosen:
         manifest = manifests[digest]

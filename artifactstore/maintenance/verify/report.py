@@ -1,8 +1,8 @@
 """Results of verify, as values."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from artifactstore.display.displayed import Displayed
 from artifactstore.model.fields import malformed
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from artifactstore.model.schema import Txn
 
 __all__ = ["Finding", "Report"]
+
+_NAMED: Final = 5  # versions that a finding names in its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Finding:
         location: the object, and the offset in it where known.
         artifacts: digests of the affected artifacts, as far as known.
         rule: what was checked: chain, anchor, content, derived (segments, snapshots), copy, fields, void, gate, retention,
-            approval, signature, origin (facts of another store) or clock.
+            approval, signature, origin (facts of another store), clock or mirror.
+        versions: those of the affected artifacts that were not removed, as `name:v3`.
     """
 
     severity: str
@@ -33,6 +36,7 @@ class Finding:
     location: str
     artifacts: tuple[str, ...] = ()
     rule: str = "content"
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -87,6 +91,22 @@ class Report(Displayed):
             if bad := malformed(fact):
                 what = f"a {fact['fact']!r} fact by {txn['actor']} has malformed fields, which count as absent: {', '.join(bad)}"
                 self.note(what, key, rule="fields")
+
+    def name_versions(self, refs: Callable[[str], Iterable[str]]) -> None:
+        """Add the versions that each finding hits.
+
+        Args:
+            refs: returns the versions of a digest.
+        """
+        for at, one in enumerate(self.findings):
+            found = tuple(dict.fromkeys(ref for digest in one.artifacts for ref in refs(digest)))
+            if found:
+                hits = ""
+                if one.severity == "damage":
+                    hits = f"; it hits {', '.join(found[:_NAMED])}" + (
+                        f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+                    )
+                self.findings[at] = replace(one, what=one.what + hits, versions=found)
 
     def count(self, what: str, many: int = 1) -> None:
         """Count checked objects."""

@@ -5,6 +5,7 @@ Checks the bytes as stored, not derived data; damage is listed, never raised.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
@@ -21,9 +22,11 @@ from artifactstore.journal.segments import list_segments, segment_fault
 from artifactstore.journal.snapshots import Snapshot
 from artifactstore.maintenance.snapshot import fault_of, list_published
 from artifactstore.maintenance.verify.anchors import read_anchors
+from artifactstore.maintenance.verify.frames import check_frames
 from artifactstore.maintenance.verify.history import History, Judge
-from artifactstore.maintenance.verify.packs import check_files, check_frames, check_packs, reraise_if_unreachable
+from artifactstore.maintenance.verify.packs import check_files, check_packs, reraise_if_unreachable
 from artifactstore.maintenance.verify.report import Finding, Report
+from artifactstore.maintenance.verify.resume import NOTHING, Resume
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, parse_config
 from artifactstore.runtime.threads import Pool
@@ -47,6 +50,7 @@ def verify(
     keys: Any = None,
     judge: Judge | None = None,
     watch: Callable[..., Callable[..., None]] = lambda *_: lambda *_: None,
+    record: Path | None = None,
 ) -> Report:
     """Check a store, or one artifact of it.
 
@@ -61,6 +65,7 @@ def verify(
         keys: whose signatures count, of anchor files.
         judge: finds what has effect and breaks a rule; called as `history.History.see`.
         watch: called with an operation and its bytes and files in all; returns what is called with those done.
+        record: a file of this machine's cache: a run of `frames` that is interrupted notes there what it has read.
 
     Raises:
         InvalidInputError: an invalid level, fraction or anchor.
@@ -77,7 +82,9 @@ def verify(
         anchors.setdefault(known[0], {})[known[1]] = "the cache of this machine"
     state = _check_journal(journal, report, anchors, recorded, judge)
     _check_standing(journal, state, report)
-    content = _Content(journal, report, recorded, level, fraction, watch=watch, sampled=digest is not None or fraction < 1)
+    sampled = digest is not None or fraction < 1
+    resume = Resume(record, {"level": level, "fraction": fraction, "digest": digest}) if level == "frames" else NOTHING
+    content = _Content(journal, report, recorded, level, fraction, watch=watch, sampled=sampled, resume=resume)
     content.check(state, [*state.holders] if digest is None else [digest])
     if level == "full":
         _check_segments(journal, state, report)
@@ -87,6 +94,7 @@ def verify(
         report.not_checked.append(f"{1 - fraction:.0%} of the content, chosen at random")
     if digest is not None:
         report.not_checked.append("all other artifacts")
+    report.name_versions(lambda one: _refs(state, one))
     return report
 
 
@@ -101,6 +109,7 @@ class _Content:
         fraction: likewise.
         watch: likewise.
         sampled: whether only some artifacts are checked.
+        resume: what an interrupted run has read.
     """
 
     def __init__(
@@ -113,6 +122,7 @@ class _Content:
         *,
         watch: Callable[..., Callable[..., None]],
         sampled: bool,
+        resume: Resume = NOTHING,
     ) -> None:
         self._journal = journal
         self._report = report
@@ -121,6 +131,7 @@ class _Content:
         self._fraction = fraction
         self._watch = watch
         self._sampled = sampled
+        self._resume = resume
 
     def check(self, state: State, wanted: Sequence[str]) -> None:
         """Check artifacts; again those that were removed or moved elsewhere meanwhile, whose bytes may have vanished for that."""
@@ -152,12 +163,15 @@ class _Content:
     def _check(self, state: State, wanted: Sequence[str]) -> None:
         report, backend = self._report, self._journal.backend
         manifests = _check_manifests(self._journal, state, report, wanted, self._recorded)
-        sizes, lacking = check_packs(backend, manifests, report)
+        packs, lacking = check_packs(backend, manifests, report)
         for one in lacking:
             if report.unfinished:
                 del manifests[one]
         if self._level == "frames":
-            check_frames(backend, manifests, report, self._recorded, fraction=self._fraction, watch=self._watch, sizes=sizes)
+            resume, self._resume = self._resume, NOTHING
+            check_frames(
+                backend, manifests, report, self._recorded, fraction=self._fraction, watch=self._watch, packs=packs, resume=resume
+            )
         elif self._level == "full":
             check_files(self._journal, manifests, report, self._fraction, self._watch)
             which = "none" if self._sampled else "unused"  # else others' frames would count as unused
@@ -229,6 +243,12 @@ def _check_journal(
             what = f"{where} names {format_head(seq, noted)}, the journal ends with {report.head}: entries are missing"
             report.damage(what, entry_key(state.head + 1), rule="anchor")
     return state
+
+
+def _refs(state: State, digest: str) -> list[str]:
+    """Return the versions of an artifact that were not removed."""
+    rows = state.versions_by_digest.get(digest, ())
+    return [f"{name}:v{number}" for name, number, _ in rows if "removed" not in state.names[name][number - 1]]
 
 
 def _note(txn: "Txn", seq: int, recorded: dict[str, str]) -> None:
