@@ -22,7 +22,7 @@ from artifactstore.runtime.threads import Pool
 
 __all__ = ["check_frames"]
 
-_BLOCK: Final = 2**20  # bytes read at a time, into memory that is used again: they stay in the processor's cache until they are hashed
+_BLOCK: Final = 2**20  # bytes read at a time: they stay in the processor's cache until they are hashed
 _WORKERS: Final = 4
 
 
