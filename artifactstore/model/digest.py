@@ -1,5 +1,6 @@
 """Digests: permanent names of bytes. A digest always carries its algorithm; it is never a bare hex string."""
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
@@ -72,6 +73,9 @@ class Digest:
         return f"{self.algorithm}:{self.raw.hex()[:8]}"
 
 
+_hashing: Final[dict[str, int]] = {}  # the process that BLAKE3's threads belong to, once they are started
+
+
 def new_hasher(algorithm: str, *, parallel: bool = False) -> Hasher:
     """Start a digest; both implementations release the GIL on larger buffers.
 
@@ -83,7 +87,8 @@ def new_hasher(algorithm: str, *, parallel: bool = False) -> Hasher:
         InvalidInputError: the algorithm is not one of `ALGORITHMS`.
     """
     if algorithm == "blake3":
-        return blake3(max_threads=blake3.AUTO if parallel else 1)
+        # Its threads belong to the process that started them: a forked child would wait for them for ever.
+        return blake3(max_threads=blake3.AUTO if parallel and _hashing.setdefault("process", os.getpid()) == os.getpid() else 1)
     if algorithm == "sha256":
         from hashlib import sha256  # noqa: PLC0415 - OpenSSL takes 6 ms to load, and most stores have other digests
 

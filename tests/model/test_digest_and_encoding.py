@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import signal
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -159,3 +161,21 @@ def test_ids_differ() -> None:
     ids = {new_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(len(one) == 32 and int(one, 16) >= 0 for one in ids)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_forked_child_hashes_what_its_parent_hashed_with_all_cores():
+    """BLAKE3's threads do not come along: a child that waits for them never ends."""
+    data = bytes(8 * 2**20)
+    digests = []
+    for _ in range(2):
+        hasher = new_hasher("blake3", parallel=True)
+        hasher.update(data)
+        digests.append(hasher.digest())
+        if len(digests) == 1 and (child := os.fork()) == 0:
+            signal.alarm(20)
+            inner = new_hasher("blake3", parallel=True)
+            inner.update(data)
+            os._exit(int(inner.digest() != digests[0]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert digests[0] == digests[1] == hash_bytes(data, "blake3")
