@@ -87,6 +87,7 @@ class Store(StoreQueries):
         paths: Sequence[str] | None = None,
         overwrite: bool = False,
         trust: bool | str | Iterable[str] = False,
+        executor: Any = None,
         **options: Any,
     ) -> Any:
         """Read an artifact, or a part of it; every byte is checked against its digest.
@@ -100,6 +101,7 @@ class Store(StoreQueries):
             overwrite: replace files that differ.
             trust: what the artifact may import or run, if its format cannot be read otherwise (`pickle`): True, its digest, or
                 names of globals. Artifacts that this process has put itself need no trust.
+            executor: with `to`: a `concurrent.futures.Executor` whose workers fetch and write the files; see `PutOptions`.
             **options: options of the object's format (docs/reference/objects.md), such as `mmap`, `keys`, `tensors`, `type`; with
                 a bare name also `version=3` or `alias="production"`.
 
@@ -117,7 +119,7 @@ class Store(StoreQueries):
         """
         from artifactstore.work.get.get import get  # noqa: PLC0415 - each call loads what it needs
 
-        return get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, options=options)
+        return get(self._session, ref, to, paths=paths, overwrite=overwrite, trust=trust, executor=executor, options=options)
 
     def open_file(self, ref: str | Referable, path: str | None = None) -> io.BufferedReader:
         """Open one file as a seekable binary reader that fetches only the ranges it needs, each chunk verified.

@@ -13,6 +13,9 @@ from artifactstore.catalog.fold import judge as judge_module
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.packs.writer import Packer
 from artifactstore.errors import AlreadyExistsError, NotFoundError
+from artifactstore.journal import append as append_module
+from artifactstore.journal import chain as chain_module
+from artifactstore.journal import inbox as inbox_module
 from artifactstore.journal import journal as journal_module
 from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import entry_key, join
@@ -165,6 +168,50 @@ def _join_without_the_chain(raw: bytes, seq: int, _previous: Any) -> Any:
     return REAL_JOIN(raw, seq, Digest.parse(entry["previous"]))
 
 
+def _give_up_what_was_posted(self: Appender, batch: Sequence[Any], error: Any) -> None:
+    """Take what was posted for what no other writer can append."""
+    for ticket in batch:
+        ticket.posted = -1
+    REAL_GIVE_UP(self, batch, error)
+
+
+def _a_void_copy_is_the_end(self: Appender, ticket: Any, head: int) -> None:
+    posted, ticket.posted = ticket.posted, -1
+    try:
+        REAL_LOOK_FOR(self, ticket, head)
+    finally:
+        ticket.posted = posted
+
+
+def _renew_what_was_posted(self: Appender, good: Sequence[Any], head: int, now: str) -> None:
+    for ticket in good:
+        if ticket.posted >= 0 and head - ticket.record["birth"] >= chain_module.INBOX_FOLDER:
+            self._renew(ticket, head)
+    REAL_POST(self, good, head, now)
+
+
+def _renew_what_is_under_way(self: Appender, good: Sequence[Any], head: int, now: str) -> None:
+    for ticket in good:
+        ticket.tried = min(ticket.tried, head)
+    REAL_POST(self, good, head, now)
+
+
+def _fold_own_alone(self: Appender, seq: int, previous: Any, time: str, txns: Any, form: int) -> Any:  # noqa: PLR0917 - as what it replaces
+    """Accept an own entry without what was adopted."""
+    return REAL_ENTRY(
+        self, seq, previous, time, [one for one in txns if self.journal._watched.get(one["txn"], "?") is None], form
+    )
+
+
+def _adopt_beside_a_clean_up(self: Appender, good: Sequence[Any], head: int, now: str) -> Any:
+    with patch.object(append_module, "_ALONE", frozenset()):
+        return REAL_ADOPT(self, good, head, now)
+
+
+REAL_GIVE_UP, REAL_POST, REAL_ENTRY, REAL_ADOPT = Appender._give_up, Appender._post, Appender._entry, Appender._adopt
+_ANYTHING = tuple((module, "is_adoptable", lambda _facts: True) for module in (append_module, inbox_module))
+
+
 def _success_is_a_reply(self: Appender, ticket: Any, head: int) -> None:
     """Never look into the journal for an own transaction: only a reply says that it is there."""
     if ticket.tried > head:
@@ -221,6 +268,26 @@ MUTANTS: dict[str, Mutant] = {
         _patches((journal_module, "vouching", lambda _snapshot, _raw: True), (State, "vouches", lambda *_: True)),
         Habits(publishing=True),
     ),
+    "posted is unknown": Mutant(
+        "what was posted and not seen is unknown",
+        _patches((Appender, "_give_up", _give_up_what_was_posted)),
+        Habits(crowded=True),
+    ),
+    "void copies": Mutant(
+        "a void copy of what was posted is not its end",
+        _patches((Appender, "_look_for", _a_void_copy_is_the_end)),
+        Habits(crowded=True, strange=True),
+    ),
+    "posted keeps its id": Mutant(
+        "what was posted keeps its id", _patches((Appender, "_post", _renew_what_was_posted)), Habits(crowded=True)
+    ),
+    "adoptable": Mutant("only what a clean-up alone can void is adopted", _patches(*_ANYTHING), Habits(crowded=True)),
+    "adopted is folded": Mutant(
+        "an own entry is folded with what it adopts", _patches((Appender, "_entry", _fold_own_alone)), Habits(crowded=True)
+    ),
+    "clean-up adopts nothing": Mutant(
+        "a clean-up adopts nothing", _patches((Appender, "_adopt", _adopt_beside_a_clean_up)), Habits(crowded=True)
+    ),
     "read on": Mutant("who misses an object catches up first", habits=Habits(reads_on_when_missing=False, repacking=True)),
 }
 
@@ -237,4 +304,8 @@ EQUIVALENT: dict[str, Mutant] = {
     ),
     # Nobody in a world forges bytes; tests/journal does.
     "chain": Mutant("an entry carries the digest of the one before", _patches((journal_module, "join", _join_without_the_chain))),
+    # A writer posts before it creates, and what it created before a lost race is settled by reading on behind that race.
+    "under way keeps its id": Mutant(
+        "what may be under way keeps its id", _patches((Appender, "_post", _renew_what_is_under_way)), Habits(crowded=True)
+    ),
 }

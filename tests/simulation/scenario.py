@@ -128,6 +128,7 @@ class Scenario:
         habits.strange = habits.strange or random.Random(seed + 1).random() < 0.08
         habits.by_library = habits.by_library or random.Random(seed + 2).random() < 0.08
         habits.crowded = habits.crowded or random.Random(seed + 3).random() < 0.3
+        self.folder = random.Random(seed + 4).choice([16, 4, 1])
         self.mode = habits.mode or rng.choice(["alone", "alone", "copy", "import"])
         self.habits = habits
         self.with_reference = with_reference
@@ -184,6 +185,7 @@ class Scenario:
                 (turns_module, "Pool", InlinePool),
                 (inbox_module, "Pool", InlinePool),
                 (append_module, "Pool", InlinePool),
+                *((module, "INBOX_FOLDER", self.folder) for module in (append_module, chain_module, inbox_module)),
                 (retry_module, "clock", clock),
                 (retry_module, "retry_seconds", lambda: self.patience),
                 (append_module, "SPILL", self.spill),

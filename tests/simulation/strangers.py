@@ -1,10 +1,11 @@
 """Clients with faults: they append, by hand, what the rules forbid. The fold is the judge: none of it may take effect."""
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
 from artifactstore.errors import AlreadyExistsError
-from artifactstore.journal.chain import encode_entry, entry_key
+from artifactstore.journal.chain import encode_entry, entry_key, inbox_name
 from artifactstore.model.digest import Digest
 
 from .tasks import NAMES, WORDS, Process, name_of
@@ -40,6 +41,8 @@ class Stranger:
             self._without_content,
             self._from_the_future,
             self._from_before_a_clean_up,
+            self._what_is_posted,
+            self._what_is_posted,
         ]
         txns = rng.choice(makers)(head)
         now = max(process.journal.fold.header["time"], _TIME)
@@ -127,6 +130,11 @@ class Stranger:
         named = {"fact": "versioned", "name": self.process.world.rng.choice(NAMES), "digest": lacking, "kind": "data"}
         held = {"fact": "held", "hold": self.process.world.new_id(), "digest": lacking}
         return [self._txn(head, named), self._txn(head, held), self._measured(head)]
+
+    def _what_is_posted(self, head: int) -> list[Txn]:
+        """Append what waits in the inbox, old postings and those of yesterday too, whether it takes effect or not."""
+        posted = [json.loads(raw) for key, raw in self.process.world.objects.items() if inbox_name(key) and raw]
+        return [*self.process.world.rng.sample(posted, min(len(posted), 3)), self._measured(head)]
 
     def _from_the_future(self, head: int) -> list[Txn]:
         return [self._txn(head, self._condemned(), base=head + 1), self._txn(head + 1, self._condemned()), self._measured(head)]

@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import chain, islice
 from operator import ge
 from pathlib import Path
@@ -59,8 +60,9 @@ def checkout(
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _size, _files: None,
+    write: Callable[..., None] = retrieve,
 ) -> None:
-    """Write the selected files under `target`: all of them are verified before any of them gets its name.
+    """Write the selected files under `target`: all of them are verified before any of them gets its name; `write` as `retrieve`.
 
     Raises:
         AlreadyExistsError: other content exists there; with the first five paths.
@@ -83,7 +85,7 @@ def checkout(
         try:
             _check_names(chosen, staging)
             missing = _missing(manifest, chosen, target, overwrite=overwrite)
-            _write_all(backend, manifest, missing, staging, progress)
+            _write_all(backend, manifest, missing, staging, partial(write, progress=progress))
         except OSError as error:
             if isinstance(error, ArtifactStoreError):
                 raise
@@ -115,7 +117,7 @@ def write_files(
     """Write the selected files into a new, empty folder that no other process can see yet."""
     check_clash(manifest, chosen)
     _check_names(chosen, folder)
-    _write_all(backend, manifest, chosen, folder, progress)
+    _write_all(backend, manifest, chosen, folder, partial(retrieve, progress=progress))
 
 
 def is_checked_out(manifest: Manifest, chosen: Selection, folder: Path) -> bool:
@@ -177,9 +179,7 @@ def _check_names(chosen: Selection, staging: Path) -> None:
         )
 
 
-def _write_all(
-    backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, progress: Callable[[int, int], None]
-) -> None:
+def _write_all(backend: Backend, manifest: Manifest, chosen: Selection, folder: Path, write: Callable[..., None]) -> None:
     base = str(folder)
     needed = {path.rpartition("/")[0] for path in chosen.paths()} | set(chosen.folders)
     for inner in sorted(needed - {""}):
@@ -189,7 +189,7 @@ def _write_all(
         first: dict[int, str] = {}
         again = [(path, first[row]) for row, path in files if first.setdefault(row, path) != path]
         files = SelectedFiles([*first], [*first.values()])
-    retrieve(backend, manifest, files.rows, lambda at: f"{base}/{files.paths[at]}", progress=progress)
+    write(backend, manifest, files.rows, lambda at: f"{base}/{files.paths[at]}")
     for path, other in again:  # a file reached by several links
         shutil.copy(f"{base}/{other}", f"{base}/{path}")
     for path, to in chosen.links:

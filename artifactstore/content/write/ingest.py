@@ -33,7 +33,7 @@ from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.runtime.file_stats import Held
 from artifactstore.runtime.threads import Pool, until
 
-__all__ = ["ingest"]
+__all__ = ["WINDOW", "Ingest", "ingest"]
 
 WINDOW: Final = 4 * 2**20  # bytes of a large file per unit of work
 _REMOTE_WINDOW: Final = 16 * 2**20  # the same for a remote file: several concurrent requests
@@ -105,7 +105,7 @@ def ingest(
     """
     packer = Packer(backend, Manifest(algorithm), known, ledger=ledger, footers=footers, left=folder.size)
     known_digests = [None] * len(folder.files) if sha256 or not digests else digests
-    run = _Ingest(
+    run = Ingest(
         packer,
         algorithm=algorithm,
         chunkers=chunkers,
@@ -143,7 +143,7 @@ def ingest(
         packer.close()
 
 
-class _Ingest:
+class Ingest:
     """The state of an ingest; only the coordinating thread changes it."""
 
     def __init__(
@@ -174,7 +174,12 @@ class _Ingest:
         self._held = Held()
         self._stopped = False
 
+    def store_window(self, window: memoryview, ends: Sequence[int]) -> list[_Result]:
+        """Store the chunks of a window; runs in a worker thread."""
+        return self._do_window(window, ends, None)
+
     def stop(self) -> None:
+        """Let the worker threads finish soon."""
         self._stopped = True
 
     # -- feeding: the coordinating thread creates work, in the order of the files
@@ -182,6 +187,7 @@ class _Ingest:
     def feed(
         self, workers: Pool | None, folder: Folder, digests: Sequence[bytes | None]
     ) -> Generator[Future[list[_Result]] | list[_Result], None, None]:
+        """Yield the work on the files, in their order."""
         batch: list[_Work] = []
         unread, size = 0, 0
         for source, digest in zip(folder.files, digests, strict=True):
@@ -337,6 +343,7 @@ class _Ingest:
     # -- collecting: the coordinating thread again, in the order of the files
 
     def collect(self, work: Iterator[Future[list[_Result]] | list[_Result]]) -> None:
+        """Take the results, in the order of the files."""
         waiting: deque[Future[list[_Result]] | list[_Result]] = deque()
         running = 0
         for item in work:
@@ -370,6 +377,7 @@ class _Ingest:
         self._progress(size)
 
     def finish(self, folder: Folder) -> Ingested:
+        """Return the complete manifest; its last packs may still be in flight."""
         packer, manifest = self._packer, self._packer.manifest
         packer.finish()
         manifest.folders, manifest.links = list(folder.folders), list(folder.links)

@@ -15,6 +15,7 @@ from artifactstore.catalog.versions import Resolved, alias_of
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.read.checkout import checkout, is_checked_out, write_files
 from artifactstore.content.read.open_file import open_chunks
+from artifactstore.content.read.retrieve import retrieve
 from artifactstore.content.read.selection import SelectedFiles, Selection, disk_size, select
 from artifactstore.content.read.tree_cache import CacheError, TreeCache
 from artifactstore.errors import BackendError, CorruptionError, InvalidInputError, NotFoundError
@@ -26,6 +27,7 @@ from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
 from artifactstore.runtime.local_files import temporary
 from artifactstore.work.get.taint_check import check_taint
+from artifactstore.work.session.crew import check_executor
 from artifactstore.work.session.origins import remember
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path, matches, strings
@@ -43,9 +45,12 @@ def get(
     overwrite: bool = False,
     trust: Any = False,
     decode: bool = True,
+    executor: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Read what `ref` resolves to; see `Store.get`. With `decode` off, an object is returned as its files."""
+    if check_executor(executor) is not None and to is None:
+        raise InvalidInputError("executor= is for files that are written to a folder: pass to=, or leave it out")
     options = dict(options or {})
     ref = selected(ref, options.pop("version", None), options.pop("alias", None))
     wanted = None if paths is None else strings(paths, "paths")
@@ -65,7 +70,7 @@ def get(
                 raise InvalidInputError(
                     f"with to= the files are written as they are, and {', '.join(sorted(options))} is for objects only: leave one of them out"
                 )
-            return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite)
+            return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite, executor=executor)
         if decode and manifest.format is not None and found.path is None and wanted is None:
             return read_object(manifest.format, _folder(session, manifest, found, trust_of(trust, found.digest)), options)
         if options:
@@ -257,12 +262,24 @@ def _bring_linked(manifest: Manifest, chosen: Selection, wanted: Callable[[str],
 
 
 def _to_folder(
-    session: Session, manifest: Manifest, found: Resolved, target: Path, paths: Sequence[str] | None, *, overwrite: bool
+    session: Session,
+    manifest: Manifest,
+    found: Resolved,
+    target: Path,
+    paths: Sequence[str] | None,
+    *,
+    overwrite: bool,
+    executor: Any = None,
 ) -> Path:
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
     watch = session.watch("get", total, len(chosen.files.rows))
-    checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=watch)
+    write: Callable[..., None] = retrieve
+    if executor is not None:
+        from artifactstore.work.get.distribute import retrieve_by  # noqa: PLC0415 - only for a get by several workers
+
+        write = retrieve_by(session, executor, found.digest)
+    checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=watch, write=write)
     path = (found.path or "").rstrip("/") or (manifest.paths[0] if _is_single(session, found, manifest) else "")
     written = os.path.realpath(target / path.rpartition("/")[2])
     remember(session, written, found, how="get", path=path, paths=tuple(paths or ()))

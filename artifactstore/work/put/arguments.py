@@ -62,6 +62,9 @@ class PutOptions(TypedDict, total=False):
             instead of a sample. For a file, a folder or a URL: True or `full` reads its Parquet files (`.parquet`, `.pq`) a second
             time and stores a profile of each; the default is False. Existing content is not stored again, and gets no profile.
         sha256: keep the SHA-256 digests of its files, too, as for kind="model": `artifact.sha256`, and signing reads no content then.
+        executor: a `concurrent.futures.Executor` whose workers cut, compress and upload the files: threads, processes, those of a
+            cluster (Dask's `client.get_executor()`). They need the same paths and URLs, and find credentials themselves. What is
+            in memory stays with the caller.
         source_options: for a URL source: options of fsspec's class, such as endpoint and credentials.
         aliases: aliases that point to the new version in the same transaction: `aliases=["best"]`.
         tags: words with values, kept as `metadata["tags"]`: `tags={"stage": "raw"}`.
@@ -79,6 +82,7 @@ class PutOptions(TypedDict, total=False):
     base: str
     profile: bool | str
     sha256: bool
+    executor: Any
     source_options: Mapping[str, Any]
     aliases: Sequence[str]
     tags: Mapping[str, Any]

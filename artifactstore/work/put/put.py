@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Unpack
 
 from artifactstore.catalog.fold.state import State
@@ -33,6 +34,7 @@ from artifactstore.work.put.resume import Uploads
 from artifactstore.work.put.sources import PutSource, find, found_object, is_object
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
+from artifactstore.work.session.crew import check_executor
 from artifactstore.work.session.origins import remember
 from artifactstore.work.session.prepared import Prepared, Staged, Step
 from artifactstore.work.session.refused import recorded_refusals
@@ -62,6 +64,7 @@ def _put(
 ) -> Artifact:
     session.check_writable()
     left: dict[str, Any] = dict(options or {})
+    executor = check_executor(left.pop("executor", None))
     request = checked_request(source, name, options=left, **described)
     kind, reason = described.get("kind"), described.get("reason")
     if isinstance(source, Artifact | Version):
@@ -72,6 +75,9 @@ def _put(
     chosen = check_options(left, is_object=an_object)
     found = find(session, source, chosen, request)
     found.verify, found.sha256 = chosen.get("verify", False), chosen.get("sha256", False)
+    found.executor = executor
+    if isinstance(source, str) and "://" in source and "?" not in source and not found.root:
+        found.url = source, chosen.get("source_options", {})
     if not an_object and chosen.get("profile", False):
         from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - profiling, which few puts of files need
 
@@ -173,6 +179,16 @@ def _store(
     if "" not in distrusted:
         known.add(uploads.known)
     started = time.time_ns()
+    sha256 = (request.kind == "model" or found.sha256) and core.algorithm != "sha256"
+    others = None
+    if found.executor is not None:
+        from artifactstore.work.put.distribute import distribute  # noqa: PLC0415 - only for a put by several workers
+
+        others = distribute(session, found.executor, folder, known_digests, known, sha256=sha256, url=found.url)
+        known_digests = others.digests
+        for one in others.manifests:
+            known.add(one)
+        sha256 = sha256 and len(others.sha256) < len(folder.files)
     made_by = ingest(
         session.backend,
         folder,
@@ -181,20 +197,24 @@ def _store(
         known=known,
         digests=known_digests,
         series=earlier,
-        sha256=(request.kind == "model" or found.sha256) and core.algorithm != "sha256",
+        sha256=sha256,
         ledger=uploads.ledger,
         footers=core.footers,
         progress=session.watch("put", total),
     )
     with uploads, made_by as done:
-        check_reused(done.manifest, done.packs, known, core.footers, read=found.verify)
-        noting = threading.Thread(target=core.stats.store, args=(done.hashed,), kwargs={"hashed_at": started})
+        own, hashed = done.packs, done.hashed
+        if others is not None:
+            own, hashed, done.sha256 = {*own, *others.packs}, chain(hashed, others.hashed), done.sha256 or others.sha256
+        check_reused(done.manifest, own, known, core.footers, read=found.verify)
+        noting = threading.Thread(target=core.stats.store, args=(hashed,), kwargs={"hashed_at": started})
         noting.start()
         made, staged, stored, size = _finish_manifest(session, found, done)
     noting.join()
     with session.state(fresh=False) as state:
         facts = facts_of(state, request, made, stored, single=found.single)
-    return Prepared(facts, alive_at, made, staged, done.uploaded + size, uploads)
+    uploaded = done.uploaded + size + (0 if others is None else others.uploaded)
+    return Prepared(facts, alive_at, made, staged, uploaded, uploads)
 
 
 def _refuse_emptied(state: State, request: PutRequest) -> None:

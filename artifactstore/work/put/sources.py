@@ -52,6 +52,8 @@ class PutSource:
     may_be_empty: bool = False
     sha256: bool = False  # whether to keep the SHA-256 digests of its files, whatever its kind
     likely_known: bool = False  # then it is hashed as a whole before any upload
+    executor: Any = None  # whose workers store the content of its files
+    url: tuple[str, Mapping[str, Any]] | None = None  # where its files come from, if that is a URL
     hint: bool = False  # whether to warn of files that look like secrets, once
 
 

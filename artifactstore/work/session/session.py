@@ -263,6 +263,11 @@ class Session:
         return self._url_given, self._asked["storage_options"], self._asked["single_writer"]  # type: ignore[return-value]
 
     @property
+    def cache_given(self) -> Any:
+        """The cache folder as it was passed: another machine may have its own default."""
+        return self._asked["cache"]
+
+    @property
     def may_write(self) -> bool:
         """Whether it was opened for writing, and is not a view of the past."""
         return self._asked["mode"] != "r" and self.view is None and not self.backend.read_only
