@@ -372,7 +372,7 @@ def test_swapped_arguments_are_told(store: Store, folder: Path):
 
 
 def test_an_unknown_option_names_those_that_are_known(store: Store, folder: Path):
-    with pytest.raises(InvalidInputError, match="exclude, format, links"):
+    with pytest.raises(InvalidInputError, match="exclude, executor, format, links"):
         store.put(folder, "name", exlude=["x"])  # type: ignore[call-arg]
 
 
