@@ -74,7 +74,7 @@ def find(
         raise InvalidInputError(f"code= must be a commit, or its first 7 or more hexadecimal digits, got {code!r}")
     if since is not None and (not isinstance(since, datetime) or since.tzinfo is None):
         raise InvalidInputError(f"since= must be a datetime with a time zone, got {since!r}")
-    tests = {metric: condition(one) for metric, one in (metrics or {}).items()}
+    tests = {metric: Comparison.parse(one) for metric, one in (metrics or {}).items()}
     run = _only_run(state, run)
     of_run = run is not None or code is not None
     words = text.casefold().split() if text is not None else []
@@ -137,7 +137,7 @@ def _mentions(state: State, version: Version, words: Iterable[str]) -> bool:
     return all(word in everything for word in words)
 
 
-_Tests = Mapping[str, Callable[[float], bool]]
+_Tests = Mapping[str, Comparison]
 
 
 def _made_from(state: State, uses: str | None) -> set[str] | None:
@@ -159,7 +159,7 @@ def _candidates(
         return
     elif tests:
         metric, test = next(iter(tests.items()))
-        chosen = (digest for digest, row in state.metrics.items() if metric in row and test(row[metric]))
+        chosen = state.sorted_metrics.chosen(state.metrics, metric, test)
     else:
         assert of_run is not None
         chosen = {

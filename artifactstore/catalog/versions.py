@@ -231,18 +231,21 @@ def versions(state: State, name: str, numbers: Iterable[int] | None = None) -> l
 
 def names(state: State, prefix: str = "") -> list[Name]:
     """Return all names that start with `prefix`, sorted."""
-    rows = []
+    tainted, aliases, described = state.tainted, state.aliases, state.name_metadata
+    rows: list[tuple[str, int, int | None, dict[str, Any], str]] = []
     for name, count, last in sorted(state.last_versions(prefix), key=itemgetter(0)):
-        fine = "removed" not in last and last["digest"] not in state.tainted
-        latest = count if fine else newest(state, name)
-        row = last if latest in {None, count} else state.names[name][latest - 1]
+        if "removed" not in last and last["digest"] not in tainted:
+            rows.append((name, count, count, last, last["time"]))
+            continue
+        latest = newest(state, name)
+        row = last if latest is None else state.names[name][latest - 1]
         rows.append((name, count, latest, row, last["time"]))
-    stored = get_many(state.stored, {row["digest"] for _, _, _, row, _ in rows})
+    stored = get_many(state.stored, [row["digest"] for _, _, _, row, _ in rows])
     found = []
     for name, count, latest, row, time in rows:
-        held = {alias: k for alias, moves in state.aliases.get(name, {}).items() if (k := moves[-1]["version"]) is not None}
-        size = stored.get(row["digest"], {}).get("size", 0)
-        about = state.name_metadata.get(name)
+        moved, about, content = aliases.get(name), described.get(name), stored.get(row["digest"])
+        held = {alias: k for alias, moves in moved.items() if (k := moves[-1]["version"]) is not None} if moved else {}
+        size = content.get("size", 0) if content else 0
         metadata = about[-1]["metadata"] if about else {}
         found.append(Name(name, count, latest, row["kind"], size, parse_time(time), held, metadata))
     return found

@@ -11,10 +11,12 @@ __all__ = ["BARS", "counted", "duration", "format_pair", "format_size", "format_
 
 def format_size(size: int) -> str:
     """Format bytes for people: `1.2 MB`."""
-    number = float(size)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+    if size < 1000:
+        return f"{size} bytes"
+    number = size / 1000
+    for unit in ("kB", "MB", "GB", "TB"):
         if number < 1000 or unit == "TB":
-            return f"{size} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
+            return f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError  # the loop always returns
 

@@ -3,10 +3,14 @@
 import random
 from typing import Any
 
+from artifactstore.catalog.comparison import OPERATORS, Comparison
+from artifactstore.catalog.find import find
+from artifactstore.catalog.fold.sorted_metrics import SortedMetrics
 from artifactstore.catalog.fold.state import State
 from artifactstore.model.facts import WINDOW
 from tests.catalog.telling import digest, named
 
+STORED = {"fact": "stored", "manifest_digest": digest("m"), "size": 1, "files": 1, "packs": []}
 CLEAN_UP = 1024  # entries between two clean-ups of the verdicts
 
 
@@ -48,13 +52,7 @@ def test_an_edge_counts_once_whichever_list_of_it_is_the_longer():
     """A run with many inputs, a data set of many runs, both, and the same artifact as input and as output."""
     dice, state = random.Random(2), State()
     known: set[tuple[str, str, str]] = set()
-    stored = [
-        {
-            "fact": "stored", "digest": digest(word), "manifest": named(word), "manifest_digest": digest("m"), "size": 1,
-            "files": 1, "packs": [],
-        }
-        for word in map(str, range(12))
-    ]  # fmt: skip
+    stored = [{**STORED, "digest": digest(word), "manifest": named(word)} for word in map(str, range(12))]
     state.apply(entry(1, [(named("t1"), stored)]))
     for seq in range(2, 600):
         run = "busy" if dice.random() < 0.3 else f"run{dice.randrange(30)}"
@@ -69,3 +67,40 @@ def test_an_edge_counts_once_whichever_list_of_it_is_the_longer():
         pairs = [(kind, run, one) for one, runs in table.items() for run in runs]
         assert len(pairs) == len({*pairs})
         assert {*pairs} == {one for one in known if one[0] == kind}
+
+
+def test_metrics_in_order_choose_what_a_look_at_each_chooses():
+    """Whatever was measured, measured again, taken back or asked for in between."""
+    dice, index = random.Random(3), SortedMetrics()
+    table: dict[str, dict[str, float]] = {}
+    asked = 0
+    for step in range(2500):
+        key = f"{'run:' if dice.random() < 0.2 else ''}k{dice.randrange(150)}"
+        if dice.random() < 0.05:
+            table.pop(key, None)
+        else:
+            table[key] = {**table.get(key, {}), dice.choice(["auc", "loss"]): dice.choice([0, 0.5, 1, 1.0, 2**53 + 1, -1e300])}
+        index.touch(key)
+        if dice.random() < 0.2:
+            for op in OPERATORS:
+                test = Comparison(op, dice.choice([0, 0.5, 1, float(2**53), -1e300, 7]))
+                metric = dice.choice(["auc", "loss", "none"])
+                found = [*index.chosen(table, metric, test)]
+                true = {key for key, row in table.items() if metric in row and test(row[metric])}
+                assert len(found) == len({*found})
+                assert {key for key in found if not key.startswith("run:")} == {
+                    key for key in true if not key.startswith("run:")
+                }, step
+                asked += bool(found)
+    assert asked > 300
+
+
+def test_a_search_by_a_metric_sees_what_was_measured_since():
+    state = State()
+    content = [{**STORED, "digest": digest(word), "manifest": named(word)} for word in "ab"]
+    named_ = [{"fact": "versioned", "name": word, "digest": digest(word), "kind": "model"} for word in "ab"]
+    state.apply(entry(1, [(named("t1"), [*content, *named_])]))
+    for seq, (word, value) in enumerate([("a", 0.5), ("b", 0.9), ("a", 0.95), ("b", 0.1)], 2):
+        state.apply(entry(seq, [(named(f"t{seq}"), [{"fact": "measured", "digest": digest(word), "metrics": {"auc": value}}])]))
+        true = [one for one in "ab" if state.metrics.get(digest(one), {}).get("auc", 0) >= 0.8]
+        assert [version.name for version in find(state, metrics={"auc": ">= 0.8"})] == true

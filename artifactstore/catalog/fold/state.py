@@ -240,6 +240,7 @@ class State(Tables):
             metrics = {metric: value for metric, value in metrics.items() if metric not in known or metric in before}
             received = sorted({*before, *metrics})
         self._set(self.metrics, key, {**known, **metrics})
+        self.sorted_metrics.touch(key)
         if "digest" in fact:
             self._see_measures(fact, stamp)
         if received != before:

@@ -159,7 +159,7 @@ class SpilledTable(MutableMapping[str, Any]):
                 wanted.append(key)
         if len(wanted) * _SCAN > self._count:  # reading all rows is faster than finding so many
             chosen = {*wanted}
-            found.update((key, value) for key, value in self._base.items(self._name) if key in chosen)
+            found |= {key: value for key, value in self._base.items(self._name) if key in chosen}
         else:
             found.update(self._base.get_many(self._name, wanted))
         return found
