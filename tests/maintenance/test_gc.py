@@ -4,6 +4,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -16,8 +17,12 @@ from artifactstore import CorruptionError, FormatError, InvalidInputError, NotFo
 from artifactstore.backend.connect import connect
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.journal.chain import encode_entry, entry_key, inbox_folder
+from artifactstore.maintenance.gc import execute
 from artifactstore.model.digest import Digest
 from artifactstore.store import Store
+from artifactstore.work.session.fork import ScratchStore
+from artifactstore.work.session.session import Session
+from artifactstore.work.views.maintenance import Maintenance
 
 from .places import objects
 
@@ -181,7 +186,7 @@ def test_what_was_removed_goes_and_the_rest_stays(make: Callable[[Store], str], 
         assert plan.why(one).startswith("dead: "), plan.why(one)
         assert "removed" in plan.why(one)
     done = store.maintenance.gc(reason="tidy")
-    assert (done.packs, done.manifests, done.bytes, done.kept) == (plan.packs, plan.manifests, plan.bytes, plan.kept)
+    assert replace(done, dry_run=True) == plan
     assert not keys(store, "packs/", "manifests/") & {whole_key_of(one) for one in (*done.packs, *done.manifests)}
     assert_same_content(store, {"other": content(7)})
     condemned = [
@@ -270,8 +275,6 @@ def test_an_orphan_is_judged_by_the_clock_of_the_store(
 
 
 def test_what_has_no_time_is_spared(store: Store, monkeypatch: pytest.MonkeyPatch):
-    from dataclasses import replace
-
     connect(store.url).write(f"packs/ab/ab{'0' * 30}.pack", b"12345")
     real = MemoryBackend.list
     monkeypatch.setattr(MemoryBackend, "list", lambda self, prefix: (replace(one, modified=None) for one in real(self, prefix)))
@@ -515,9 +518,43 @@ def test_usage_counts_what_one_digest_takes_under_two_names_as_shared(store: Sto
 
 def test_the_local_clock_plays_no_part(store: Store, monkeypatch: pytest.MonkeyPatch):
     connect(store.url).write(f"packs/ab/ab{'0' * 30}.pack", b"12345")
-    from artifactstore.maintenance.gc import execute
-
     assert "now(" not in Path(execute.__file__).read_text().replace("_now(", "")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert store.maintenance.gc().packs == ()
+
+
+def test_a_fork_frees_nothing_of_its_origin(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "s", cache=None)
+    _removed_version(store)
+    before = everything(store)
+    core = store._session.core()
+    fork = ScratchStore(tmp_path / "scratch", store.url, core.config.store, core.journal.catch_up(), {})
+    session = Session(store.url, cache=None, fork=fork)
+    for dry_run in (True, False):
+        with pytest.raises(RefusedError, match="fork"):
+            Maintenance(session).gc(dry_run=dry_run)
+    assert everything(store) == before
+
+
+def test_another_clean_up_in_the_middle_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """What was listed, or is about to be read, may be gone a moment later because another one has condemned it."""
+    store.put(content(1), "a")
+    store.put(content(2), "b")
+    store.put(content(3), "gone")
+    store.registry.remove("gone:v1", "old")
+    real = vars(execute)["check_kept"]
+    done: list[int] = []
+
+    def check_kept(*args: Any) -> None:
+        if not done:
+            done.append(1)
+            other = artifactstore.open(store.url, cache=None)
+            other.registry.remove("b:v1", "gone")
+            other.maintenance.gc(grace=NO_GRACE)
+        real(*args)
+
+    monkeypatch.setattr(execute, "check_kept", check_kept)
+    store.maintenance.gc(grace=NO_GRACE)
+    assert_same_content(artifactstore.open(store.url, cache=None), {"a": content(1)})
+    assert len(keys(store, "manifests/")) == 1

@@ -13,6 +13,7 @@ import artifactstore
 from artifactstore import CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.backend.connect import connect
 from artifactstore.maintenance.repack import execute
+from artifactstore.maintenance.repack import rewrite as rewrite_module
 from artifactstore.store import Store
 
 from .killed import upkeep_killed
@@ -110,6 +111,36 @@ def test_names_choose_what_moves(store: Store, tmp_path: Path):
     assert len(store.maintenance.repack().manifests) == 1
     with pytest.raises(NotFoundError):
         store.maintenance.repack(names=["none*"])
+
+
+def test_a_pack_that_other_names_need_stays_where_names_choose(store: Store):
+    whole = content(1, 3_000_000)
+    store.put(whole, "a")
+    store.put(whole, "b")
+    store.put(whole[:900_000], "a")
+    store.registry.remove("a:v1", "old")
+    store.registry.remove("b:v1", "old")
+    store.put(whole[:900_000], "b")
+    store.maintenance.gc(grace=NO_GRACE)
+    assert len(store.maintenance.repack(dry_run=True).packs) == 1
+    store.put(whole[:900_000] + b"tail" * 10_000, "b")  # another artifact in the same pack
+    assert store.maintenance.repack(names=["a"], dry_run=True).packs == ()
+
+
+def test_a_manifest_that_does_not_give_its_digest_is_not_written(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    dead_half(store, tmp_path)
+    real = rewrite_module._Whole.split
+
+    def split(self: Any, done: Any, sources: Any) -> Any:
+        made = real(self, done, sources)
+        made[0].folders.append("added")
+        return made
+
+    monkeypatch.setattr(rewrite_module._Whole, "split", split)
+    before = keys(store, "manifests/", "journal/")
+    with pytest.raises(CorruptionError, match="it is not moved"):
+        store.maintenance.repack()
+    assert keys(store, "manifests/", "journal/") == before
 
 
 def test_below_chooses_how_dead_a_pack_must_be(store: Store, tmp_path: Path):

@@ -91,10 +91,11 @@ class _Collection:
         why = Why(self._state, plan, litter)
         if self._dry_run:
             return _cleanup(plan, litter, why, dry_run=True)
-        self._condemn(plan)
+        judged = self._condemn(plan)
         outcome = self._delete(plan, litter)
         if outcome.failed:
             raise _left(outcome, self._backend.url)
+        plan.head = judged
         return _cleanup(plan, litter, why, dry_run=False)
 
     # -- judging
@@ -174,10 +175,14 @@ class _Collection:
 
     # -- condemning
 
-    def _condemn(self, plan: Plan) -> None:
-        """Append what is condemned, in as many entries as it takes: manifests before the packs that they refer to."""
+    def _condemn(self, plan: Plan) -> int:
+        """Append what is condemned, in as many entries as it takes: manifests before the packs that they refer to.
+
+        Returns:
+            The entry that it was last judged on.
+        """
         manifests, packs = dict[str, int](), dict[str, int]()  # condemned so far
-        lost = 0
+        lost, judged = 0, plan.head
         while plan.condemns:
             fact = _next_fact(plan)
             try:
@@ -192,12 +197,14 @@ class _Collection:
                         "deleted; run it again"
                     ) from error
                 self._judge_anew(plan)
+                judged = plan.head
                 continue
             lost = 0
             manifests |= {one: plan.manifests.pop(one) for one in fact["manifests"]}
             packs |= {one: plan.packs.pop(one) for one in fact["packs"]}
             plan.head = done.seq
         plan.manifests, plan.packs = manifests, packs
+        return judged
 
     def _judge_anew(self, plan: Plan) -> None:
         """Judge the rest of the plan on the state at the head."""
