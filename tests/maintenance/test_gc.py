@@ -1,6 +1,7 @@
 """Clean-up through the public API: what goes, what stays, and what stops it."""
 
 import json
+import os
 import random
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import artifactstore
 from artifactstore import CorruptionError, FormatError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.backend.connect import connect
 from artifactstore.backend.memory import MemoryBackend
+from artifactstore.catalog.fold import state as state_module
+from artifactstore.catalog.fold.tables import Tables
 from artifactstore.journal.chain import encode_entry, entry_key, inbox_folder
 from artifactstore.maintenance.gc import execute
 from artifactstore.model.digest import Digest
@@ -199,6 +202,48 @@ def test_what_was_removed_goes_and_the_rest_stays(make: Callable[[Store], str], 
         artifactstore.open(store.url, cache=None).get(ref)
 
 
+@pytest.mark.parametrize("make", [*STAYS[:3], *GOES[:3]])
+def test_tables_on_disk_are_judged_as_those_in_memory(
+    make: Callable[[Store], Any], store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(state_module, "_SPILL_CHECK", 1)
+    monkeypatch.setattr(Tables, "SPILL", 0)
+    make(store)
+    store.put(content(8), "other")
+    monkeypatch.undo()
+    plan = store.maintenance.gc(dry_run=True, grace=NO_GRACE)
+    monkeypatch.setattr(state_module, "_SPILL_CHECK", 1)
+    monkeypatch.setattr(Tables, "SPILL", 0)
+    done = artifactstore.open(store.url, cache=None).maintenance.gc(grace=NO_GRACE)
+    assert replace(done, dry_run=True) == plan
+    assert_same_content(artifactstore.open(store.url, cache=None), {"other": content(8)})
+
+
+def test_older_snapshots_go_and_what_a_later_version_points_to_stays(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "s", cache=None)
+    for index in range(3):
+        store.put(b"%d" % index, "a")
+        store.maintenance.snapshot()
+    folds = sorted(keys(store, "segments/folds/"))
+    assert len(folds) == 3
+    backend = connect(store.url)
+    for name in ("a" * 64, "b" * 64):
+        backend.write(f"segments/folds/{name}.sqlite", b"x")
+        path = tmp_path / "s" / f"segments/folds/{name}.sqlite"
+        stamp = (datetime.now(UTC) - timedelta(days=2)).timestamp()
+        os.utime(path, (stamp, stamp))
+    backend.write(f"segments/next-1-{'b' * 64}.json", b"{}")
+    done = store.maintenance.gc(grace=NO_GRACE)
+    assert len(done.litter) == 5, done.litter
+    left = keys(store, "segments/")
+    assert f"segments/folds/{'b' * 64}.sqlite" in left
+    assert f"segments/folds/{'a' * 64}.sqlite" not in left
+    assert len(left) == 4
+    again = artifactstore.open(store.url, cache=None)
+    assert again.get("a") == b"2"
+    assert again.verify(level="full").findings == []
+
+
 def whole_key_of(one: str) -> str:
     return f"packs/{one[:2]}/{one}.pack"
 
@@ -252,8 +297,6 @@ def test_why_leads_from_a_pack_to_what_became_of_it(store: Store):
 def test_an_orphan_is_judged_by_the_clock_of_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int, grace: int, goes: Any
 ):
-    import os
-
     store = artifactstore.create(tmp_path / "s", cache=None)
     store.put(content(1), "a")
     orphans = [f"packs/ab/ab{'0' * 30}.pack", f"manifests/cd/cd{'0' * 30}.parquet"]
@@ -286,8 +329,6 @@ def test_what_has_no_time_is_spared(store: Store, monkeypatch: pytest.MonkeyPatc
 
 
 def test_temporary_files_stay_a_day_whatever_the_grace(tmp_path: Path):
-    import os
-
     store = artifactstore.create(tmp_path / "s", cache=None)
     store.put(content(1), "a")
     ages = {f".tmp-{index:032x}": hours for index, hours in enumerate((0, 5, 23, 25, 24 * 6, 24 * 8))}

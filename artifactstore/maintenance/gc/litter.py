@@ -5,6 +5,7 @@ believed, and temporary files that killed writers left. All of it is derived or 
 Facts that are too large for their entries are part of the journal: they stay.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ __all__ = ["Litter", "clock_key", "find_litter"]
 
 _TEMPORARY: Final = timedelta(days=1)  # a writer whose half-written file vanishes gets an error that nobody can explain
 _FOLDS: Final = "segments/folds/"
+_HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ def _find_snapshots(journal: Journal, derived: Iterable[Stored], litter: Litter,
             litter.add(_there(listed, one.key), "a newer snapshot replaces it")
             if all(key in litter.sizes for key in pointers):
                 litter.add(_there(listed, content_key(one.digest)), "a newer snapshot replaces it")
-    pointed = {key.rpartition("-")[2].removesuffix(".json") for key in listed if key.startswith("segments/fold-")}
+    # Whatever else is named after a content leads to it, also what a later version writes.
+    pointed = {name for key in listed if not key.startswith(_FOLDS) for name in _HEX.findall(key)}
     for key, item in listed.items():
         name = key.removeprefix(_FOLDS).removesuffix(".sqlite")
         if key.startswith(_FOLDS) and name not in pointed and now is not None and _is_older(item, now, age):

@@ -57,7 +57,7 @@ def repack(journal: Journal, appender: Appender, *, below: float, names: Sequenc
     manifests = tuple(sorted(one.manifest for one in plan.artifacts))
     before = sum(plan.packs.values())
     if dry_run or not plan.packs:
-        return Repacked((*plan.packs,), manifests, before, plan.live, dry_run)
+        return Repacked((*plan.packs,), manifests, before, plan.most, dry_run)
     moved, after = list[str](), 0
     for part in _parts(state, plan.artifacts):
         done, size = _Part(journal, appender, plan).run(part)

@@ -41,12 +41,12 @@ class RepackPlan:
 
     Attributes:
         packs: the packs that nothing will need any more, with their bytes.
-        live: bytes of them that are written anew.
+        most: bytes that are written anew at most.
         artifacts: those that have bytes there, by group, in reading order.
     """
 
     packs: Mapping[str, int]
-    live: int
+    most: int
     artifacts: Sequence[Layout]
 
 
@@ -81,7 +81,8 @@ def choose(layouts: Iterable[Layout], numbers: Mapping[str, int], sizes: Mapping
         if math.ceil(sum(int(live[numbers[pack]]) for pack in packs) / TARGET) < len(packs):
             chosen.update(packs)
     moved = [one for one in layouts if not chosen.isdisjoint(one.packs)]
-    return RepackPlan({pack: sizes[pack] for pack in sorted(chosen)}, sum(int(live[numbers[p]]) for p in chosen), moved)
+    most = sum(int(live[numbers[p]]) + _RECORD * int(frames[numbers[p]]) + len(MAGIC) + TRAILER for p in chosen)
+    return RepackPlan({pack: sizes[pack] for pack in sorted(chosen)}, most, moved)
 
 
 def _live(layouts: Sequence[Layout], packs: int) -> tuple[Any, Any]:
