@@ -79,7 +79,7 @@ class ContentRepair:
             state: State = self.journal.fold
             holders = {digest: list(ids) for digest, ids in state.holders.items() if ids}
             rows = {one: (state.manifests[one][1], list(state.manifests[one][2])) for ids in holders.values() for one in ids}
-        layouts = self._layouts(holders, {one: row[0] for one, row in rows.items()})
+        layouts = self._layouts(holders, rows)
         self._look_at_packs(layouts)
         self._create_missing_packs(layouts)
         wanted: dict[bytes, list[Extent]] = {}
@@ -111,9 +111,12 @@ class ContentRepair:
 
     # -- looking
 
-    def _layouts(self, holders: dict[str, list[str]], expected: dict[str, str]) -> dict[str, Layout]:
+    def _layouts(self, holders: dict[str, list[str]], rows: dict[str, tuple[str, list[str]]]) -> dict[str, Layout]:
+        expected, packs = ({one: row[at] for one, row in rows.items()} for at in (0, 1))
+
         def find(digest: str) -> Layout:
-            return find_layout(self.backend, self.copies, digest, holders[digest], expected, create=self._create)
+            ids = holders[digest]
+            return find_layout(self.backend, self.copies, digest, ids, expected, packs=packs, create=self._create)
 
         if self.backend.concurrency < 2:
             return {digest: find(digest) for digest in holders}
@@ -196,8 +199,8 @@ class ContentRepair:
                 found = None if raw is None else look_at_pack(copy.backend, pack, self.algorithm, raw=raw)
                 if raw is None or found is None or not found.sound or not self._fits(pack, found, copy, layouts):
                     continue
-                self._create(pack_key(pack), raw, copy.backend.url, pack, "condemned_packs")
-                del self._packs[pack]
+                if self._create(pack_key(pack), raw, copy.backend.url, pack, "condemned_packs"):
+                    del self._packs[pack]
                 break
 
     def _fits(self, pack: str, found: PackState, copy: Copy, layouts: dict[str, Layout]) -> bool:
@@ -215,14 +218,21 @@ class ContentRepair:
                         return False
         return True
 
-    def _create(self, key: str, raw: bytes, source: str, one: str, condemned: str) -> None:
+    def _create(self, key: str, raw: bytes, source: str, one: str, condemned: str) -> bool:
+        """Create a missing object again; False if it is condemned, or something is in its way: then its content gets new ids."""
+        self.journal.catch_up()
+        with self.journal.lock:
+            if one in getattr(self.journal.fold, condemned):
+                return False
         if not self.dry_run:
-            self.journal.catch_up()
-            with self.journal.lock:
-                if one in getattr(self.journal.fold, condemned):
-                    return
-            create_with_retries(self.backend, key, raw)
+            try:
+                create_with_retries(self.backend, key, raw)
+            except BackendError as error:
+                if error.transient:
+                    raise
+                return False
         self.restored.append(Restored(key, source))
+        return True
 
     # -- what is damaged, under new ids
 

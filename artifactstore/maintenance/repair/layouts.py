@@ -1,6 +1,6 @@
 """Where an artifact is: the newest of its manifests that can be read, here or in a copy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from artifactstore.backend.base import Backend
@@ -34,7 +34,8 @@ def find_layout(
     holders: Sequence[str],
     expected: Mapping[str, str],
     *,
-    create: Callable[[str, bytes, str, str, str], None],
+    packs: Mapping[str, Collection[str]],
+    create: Callable[[str, bytes, str, str, str], bool],
 ) -> Layout:
     """Find an artifact's manifest.
 
@@ -44,13 +45,18 @@ def find_layout(
         digest: of the artifact.
         holders: ids of its manifests, the current one last.
         expected: id → the digest of the manifest.
+        packs: id → the packs that its fact lists.
         create: called as `ContentRepair._create` with the current manifest, if it is missing here and a copy has it.
     """
     made = Layout()
     for holder in reversed(holders):
         made.manifest, _, why = read_manifest(backend, holder, expected[holder], digest)
         if made.manifest is not None:
-            made.holder, made.source = holder, manifest_key(holder)
+            made.source = manifest_key(holder)
+            if set(made.manifest.packs) <= set(packs[holder]):
+                made.holder = holder
+            else:  # clean-up goes by the fact: it would take packs that this manifest needs
+                made.faults[manifest_key(holder)] = "uses packs that its fact does not list"
             return made
         made.faults[manifest_key(holder)] = why
     for copy in copies:
@@ -58,8 +64,8 @@ def find_layout(
             made.manifest, raw, _ = read_manifest(copy.backend, holder, expected[holder], digest)
             if made.manifest is not None and raw is not None:
                 made.source = copy.backend.url
-                if not made.faults[manifest_key(holder)] and holder == holders[-1]:
-                    create(manifest_key(holder), raw, copy.backend.url, holder, "condemned_manifests")
+                missing = not made.faults[manifest_key(holder)] and holder == holders[-1]
+                if missing and create(manifest_key(holder), raw, copy.backend.url, holder, "condemned_manifests"):
                     made.holder = holder
                 return made
         state = copy.state
