@@ -112,7 +112,8 @@ class ContentRepair:
     # -- looking
 
     def _layouts(self, holders: dict[str, list[str]], rows: dict[str, tuple[str, list[str]]]) -> dict[str, Layout]:
-        expected, packs = ({one: row[at] for one, row in rows.items()} for at in (0, 1))
+        expected = {one: row[0] for one, row in rows.items()}
+        packs = {one: row[1] for one, row in rows.items()}
 
         def find(digest: str) -> Layout:
             ids = holders[digest]
