@@ -6,7 +6,6 @@ import random
 import shutil
 import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -586,34 +585,3 @@ def test_a_pack_that_only_looks_right_is_not_created(home: Path, made: Path):
     assert not (home / "store" / packs[1]).exists()
     assert done.lost
     assert pack_key(packs[1].stem) in {one.key for one in done.lost}
-
-
-@pytest.mark.parametrize("call", ["read", "read_large", "list"])
-@pytest.mark.parametrize("how", ["freed", "moved"])
-def test_what_clean_up_takes_meanwhile_is_not_lost(call: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Another process frees or moves an artifact between the look at the journal and that at its objects."""
-    store = artifactstore.create(tmp_path / "store", cache=None)
-    noise = random.Random(3).randbytes(300_000)
-    for version in (noise, noise[:200_000], noise[100_000:] + b"more"):
-        store.put(version, "name")
-    other = artifactstore.open(store.url, cache=None)
-    backend = type(store._session.core().backend)
-    real, busy = getattr(backend, call), list[str]()
-
-    def overtaken(self: Any, key: str, *more: Any) -> Any:
-        if not busy and key.startswith(("manifests/", "packs/")):
-            busy.append(key)
-            other.registry.remove("name:v1", reason="no longer wanted")
-            other.maintenance.gc(grace=timedelta(0))
-            if how == "moved":
-                assert other.maintenance.repack(below=1.0).packs
-                other.maintenance.gc(grace=timedelta(0))
-        return real(self, key, *more)
-
-    monkeypatch.setattr(backend, call, overtaken)
-    found = store.maintenance.repair()
-    assert busy
-    assert not found.lost
-    assert found.report.ok
-    assert not store.log(fact="damaged")
-    assert store.get("name:v2") == noise[:200_000]

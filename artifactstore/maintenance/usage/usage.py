@@ -4,6 +4,7 @@ Counts extents in packs, not digests: equal bytes that are stored twice take spa
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,13 +49,13 @@ class Usage:
     external: int = 0
 
 
-def usage(journal: Journal, by: Any, state: State) -> Rows[Usage]:
+def usage(journal: Journal, by: Any, state: Callable[[], AbstractContextManager[State]]) -> Rows[Usage]:
     """Measure what takes how many stored bytes; every current manifest is read.
 
     Args:
         journal: the store's.
         by: `name`, `version`, `run` or `kind`.
-        state: its fold.
+        state: gives the fold, or an earlier one, whose names, versions and runs are counted; not held while manifests are read.
 
     Raises:
         InvalidInputError: `by` is none of these.
@@ -65,13 +66,11 @@ def usage(journal: Journal, by: Any, state: State) -> Rows[Usage]:
         raise InvalidInputError(f"by={by!r:.100}: expected one of {', '.join(BY)}")
     owners: dict[str, set[str]] = {}  # digest → what owns it
     versions: dict[str, int] = {}
-    for what, digest in _OWNERS[by](state):
-        versions[what] = versions.get(what, 0) + 1
-        if state.alive(digest):
+    with state() as found:
+        for what, digest in _OWNERS[by](found):
+            versions[what] = versions.get(what, 0) + 1
             owners.setdefault(digest, set()).add(what)
-        else:
-            owners.setdefault(digest, set())
-    return Rows(Usage, _measure(journal, state, owners, versions))
+    return Rows(Usage, _measure(journal, owners, versions))
 
 
 def _named(state: State) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
@@ -112,16 +111,17 @@ _OWNERS: Final[Mapping[str, Callable[[State], Iterable[tuple[str, str]]]]] = {
 }
 
 
-def _measure(journal: Journal, state: State, owners: Mapping[str, set[str]], versions: Mapping[str, int]) -> list[Usage]:
+def _measure(journal: Journal, owners: Mapping[str, set[str]], versions: Mapping[str, int]) -> list[Usage]:
     sizes = dict.fromkeys(versions, 0)
     groups: dict[frozenset[str], int] = {}  # who needs the same artifacts → number
     packs: dict[str, int] = {}
     inline: list[int] = []  # of each group: bytes in manifests
     places: list[list[Any]] = []
-    digests = [digest for digest in owners if state.alive(digest)]
-    for digest, manifest in zip(digests, _manifests(journal, state, digests), strict=True):
+    for digest, manifest in zip(owners, _manifests(journal, owners), strict=True):
+        if manifest is None:
+            continue
         for what in owners[digest]:
-            sizes[what] += int(state.stored.get(digest, {}).get("size", 0))
+            sizes[what] += manifest.size
         group = groups.setdefault(frozenset(owners[digest]), len(groups))
         if group == len(inline):
             inline.append(0)
@@ -137,20 +137,33 @@ def _measure(journal: Journal, state: State, owners: Mapping[str, set[str]], ver
     return sorted(rows, key=lambda one: (-one.unique - one.shared, one.what))
 
 
-def _manifests(journal: Journal, state: State, digests: Iterable[str]) -> Iterator[Manifest]:
+def _manifests(journal: Journal, digests: Iterable[str]) -> Iterator[Manifest | None]:
+    """Yield the manifest of each artifact as it is held now, also if clean-up or repacking goes on; None for one without content."""
     backend = journal.cached_backend
 
-    def read(digest: str) -> Manifest:
-        manifest = str(state.current_manifest(digest))
-        key, fact = manifest_key(manifest), state.stored.get(digest, {})
-        large = is_large(int(fact.get("files", 0)), int(fact.get("size", 0)))
-        try:
-            raw = (backend.read_large if large else backend.read)(key)
-        except NotFoundError as error:
-            raise CorruptionError(f"{key} is missing, but the journal names it", digest=digest, location=key) from error
-        if str(Digest.of(raw, journal.config.digest)) != state.manifests[manifest][1]:
-            raise CorruptionError(f"{key} does not match its digest in the journal", digest=digest, location=key)
-        return decode(raw, key, algorithm=journal.config.digest)
+    def current(digest: str) -> tuple[str | None, str, bool]:
+        with journal.lock:
+            layout: State = journal.fold
+            manifest, fact = layout.current_manifest(digest), layout.stored.get(digest, {})
+            expected = "" if manifest is None else str(layout.manifests[manifest][1])
+        return manifest, expected, is_large(int(fact.get("files", 0)), int(fact.get("size", 0)))
+
+    def read(digest: str) -> Manifest | None:
+        manifest, expected, large = current(digest)
+        while manifest is not None:
+            key = manifest_key(manifest)
+            try:
+                raw = (backend.read_large if large else backend.read)(key)
+            except NotFoundError as error:
+                journal.catch_up()
+                before, (manifest, expected, large) = manifest, current(digest)
+                if manifest == before:
+                    raise CorruptionError(f"{key} is missing, but the journal names it", digest=digest, location=key) from error
+                continue
+            if str(Digest.of(raw, journal.config.digest)) != expected:
+                raise CorruptionError(f"{key} does not match its digest in the journal", digest=digest, location=key)
+            return decode(raw, key, algorithm=journal.config.digest)
+        return None
 
     if journal.backend.concurrency < 2:
         yield from map(read, digests)

@@ -111,8 +111,8 @@ def store_manifest(session: Session, manifest: Manifest, content: Digest, digest
     return fact, len(raw)
 
 
-def distrust(distrusted: set[str], false: FalseChunksError) -> None:
-    """Stop relying on artifacts whose manifests are false, and warn of each.
+def distrust(session: Session, distrusted: set[str], false: FalseChunksError) -> None:
+    """Stop relying on artifacts whose manifests are false, and warn of each; not of those whose packs clean-up took meanwhile.
 
     Raises:
         CorruptionError: chunks are false, but none of the known artifacts has them.
@@ -122,7 +122,10 @@ def distrust(distrusted: set[str], false: FalseChunksError) -> None:
         raise CorruptionError(
             f"chunks that are stored already do not match their records: {false}; put with verify=True, or run `artifactstore verify`"
         )
-    for digest in sorted(digests):
+    session.core().journal.catch_up()
+    with session.state(fresh=False) as state:
+        freed = {one.digest for one in false.manifests if any(pack in state.condemned_packs for pack in one.packs)}
+    for digest in sorted(digests - freed):
         what = f"the manifest of {digest}" if digest else "the ledger of an interrupted upload, in the cache,"
         text = f"{what} is false and is not used: {false}; `artifactstore verify --level frames` names the entry and the actor"
         warnings.warn(text, UserWarning, stacklevel=8)

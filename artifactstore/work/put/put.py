@@ -155,7 +155,7 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
         try:
             return _store(session, core, found, request, (wanted, known_digests, alive_at, distrusted))
         except FalseChunksError as error:
-            distrust(distrusted, error)
+            distrust(session, distrusted, error)
 
 
 def _store(

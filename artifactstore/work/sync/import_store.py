@@ -223,7 +223,7 @@ class _Run:
             except _GoneError:
                 continue
             except FalseChunksError as error:
-                distrust(self._shunned, error)
+                distrust(self._target, self._shunned, error)
                 tries += 1
                 continue
             finally:

@@ -268,8 +268,7 @@ class Maintenance:
         """
         from artifactstore.maintenance.usage.usage import usage  # noqa: PLC0415 - as in sync
 
-        with self._session.query_state() as state:
-            return usage(self._session.core().journal, by, state)
+        return usage(self._session.core().journal, by, self._session.query_state)
 
     def repair(
         self,
