@@ -442,10 +442,11 @@ def test_a_damaged_journal_stops_it(tmp_path: Path, damage: bytes | None, cached
 def _append(store: Store, facts: list[dict[str, Any]], form: int = 1) -> None:
     backend = connect(store.url)
     head = max(int(key.rpartition("/")[2].partition(".")[0]) for key in keys(store, "journal/0"))
-    digest = Digest.of(backend.read(entry_key(head)))
+    before = backend.read(entry_key(head))
+    digest, time = Digest.of(before), json.loads(before)["time"]
     txn: dict[str, Any] = {"txn": f"{next(_count):032x}", "birth": head, "base": head, "adoptable": False, "actor": "x"}
-    txn |= {"identity": "claimed", "host": "h", "tool": "t", "time": "2026-11-30T00:00:00.000000Z", "facts": facts}
-    raw = encode_entry(head + 1, digest, writer="0" * 32, time="2126-01-01T00:00:00.000000Z", txns=[txn], format=form)
+    txn |= {"identity": "claimed", "host": "h", "tool": "t", "time": time, "facts": facts}
+    raw = encode_entry(head + 1, digest, writer="0" * 32, time=time, txns=[txn], format=form)
     backend.create(entry_key(head + 1), raw)
 
 
@@ -459,6 +460,27 @@ def test_a_higher_format_stops_it_and_a_harmless_new_kind_does_not(store: Store)
     with pytest.raises(FormatError):
         artifactstore.open(store.url, cache=None).maintenance.gc()
     assert everything(store) == before
+
+
+@pytest.mark.parametrize("what", ["manifests", "packs", "both"])
+def test_a_false_condemnation_makes_no_clean_up_delete_what_is_needed(store: Store, what: str):
+    store.put(content(1), "a")
+    store.put(content(2), "gone")
+    store.registry.remove("gone:v1", "old")
+    (stored,) = (f for e in _entries(store)[:1] for t in e["txns"] for f in t["facts"] if f["fact"] == "stored")
+    ids = {"manifests": [stored["manifest"]], "packs": stored["packs"]}
+    _append(store, [{"fact": "condemned", **(ids if what == "both" else {"manifests": [], "packs": [], what: ids[what]})}])
+    before = everything(store)
+    for dry_run in (True, False):
+        with pytest.raises(CorruptionError, match=r"000000000004.json condemns content that a:v1 needs"):
+            artifactstore.open(store.url, cache=None).maintenance.gc(dry_run=dry_run, grace=NO_GRACE)
+    assert everything(store) == before
+    again = artifactstore.open(store.url, cache=None)
+    again.registry.remove("a:v1", "lost")
+    assert len(again.maintenance.gc(grace=NO_GRACE).packs) == 2
+    again.put(content(1), "a")
+    assert again.maintenance.gc(grace=NO_GRACE).packs == ()
+    assert_same_content(artifactstore.open(store.url, cache=None), {"a": content(1)})
 
 
 @pytest.mark.parametrize(

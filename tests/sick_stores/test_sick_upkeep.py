@@ -14,10 +14,13 @@ from artifactstore import ArtifactStoreError, CorruptionError, FormatError
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.model.digest import Digest
 from artifactstore.store import Store
-
-from .test_sick_stores import entry, flip, newer, reopened, rewrite, truncate
+from tests.sick_stores.cases import entry, flip, newer, rewrite, truncate
 
 NO_GRACE = timedelta(0)
+
+
+def reopened(root: Path) -> Store:
+    return artifactstore.open(root, cache=None)
 
 
 @pytest.fixture
@@ -109,8 +112,8 @@ STOPS: list[tuple[str, str, Callable[[Path], object], type[ArtifactStoreError], 
 
 
 def act(store: Store, verb: str) -> object:
-    options: dict[str, Any] = {"gc": {"grace": NO_GRACE}, "repack": {"below": 0.9}, "usage": {}}[verb]
-    return getattr(store.maintenance, verb)(**options)
+    options: dict[str, dict[str, Any]] = {"gc": {"grace": NO_GRACE}, "repack": {"below": 0.9}, "usage": {}}
+    return getattr(store.maintenance, verb)(**options[verb])
 
 
 @pytest.mark.parametrize("case", STOPS, ids=[f"{one[1]}, {one[0]}" for one in STOPS])

@@ -42,7 +42,6 @@ def _method(name: str, *edits: tuple[str, str]) -> tuple[Any, str, Any]:
 _NO_HOLDS = '    found.update(row["digest"] for row in state.holds.values())\n'
 _WITHOUT_HOLDS = edited(live.live_digests, (_NO_HOLDS, ""))
 _IS_LIVE_WITHOUT_HOLDS = edited(live.is_live, ('\n        or any(row["digest"] == digest for row in state.holds.values())', ""))
-_WITHOUT_NAMES = edited(live.is_live, ('"removed" not in state', '"seen" in state'))
 EAGER = Habits(eager=True)
 
 

@@ -16,7 +16,7 @@ from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import ArtifactStoreError, BackendError, ConflictError, CorruptionError, NotFoundError, RefusedError
 from artifactstore.journal.append import Appender
-from artifactstore.journal.chain import inbox_folder
+from artifactstore.journal.chain import entry_key, inbox_folder
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.gc.check import check_kept
 from artifactstore.maintenance.gc.cleanup import Cleanup
@@ -106,6 +106,8 @@ class _Collection:
             self._journal.catch_up(confirm=True)
             _refuse_if_moved(self._state, self._backend.url)
             plan = make_plan(self._state, self._backend.list, by_runs=self._by_runs())
+            if plan.robbed:
+                raise self._robbed(plan.robbed[0])
             if self._lacks(plan):
                 continue
             now = self._now(plan)
@@ -122,6 +124,23 @@ class _Collection:
     def _by_runs(self) -> set[str]:
         candidates = edge_candidates(self._state, live_digests(self._state)) if self._state.edges else set()
         return named_by_runs(candidates, _effective(self._journal)) if candidates else set()
+
+    def _robbed(self, digest: str) -> CorruptionError:
+        """Return the error for an entry that condemns what must stay: whoever appended it may not be able to delete, a clean-up is."""
+        state = self._state
+        seqs = [
+            state.condemned_manifests.get(one) or max((state.condemned_packs.get(pack, 0) for pack in packs), default=0)
+            for one, (held, _, packs) in state.manifests.items()
+            if held == digest
+        ]
+        rows = state.versions_by_digest.get(digest)
+        what = f"{rows[-1][0]}:v{rows[-1][1]}" if rows else digest
+        return CorruptionError(
+            f"{entry_key(max(seqs, default=0))} condemns content that {what} needs: no clean-up does that. Nothing was deleted; find "
+            f"out who appended it (`artifactstore log`); remove {what}, clean up, and put its content again",
+            digest=digest,
+            location=entry_key(max(seqs, default=0)),
+        )
 
     def _lacks(self, plan: Plan) -> bool:
         """Return whether objects that must be there are missing because another clean-up has condemned them since.

@@ -1,11 +1,13 @@
 """Which artifacts must stay, as pure functions of the fold: what versions, unnamed puts, holds and runs name."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 
 __all__ = ["edge_candidates", "is_live", "live_digests", "named_by_runs"]
+
+_REMOVED: Final[dict[str, Any]] = {"removed": {}}
 
 
 def live_digests(state: State, by_runs: Collection[str] = ()) -> set[str]:
@@ -16,7 +18,7 @@ def live_digests(state: State, by_runs: Collection[str] = ()) -> set[str]:
         by_runs: digests that runs alone name (`named_by_runs`).
     """
     found = {row["digest"] for rows in state.names.values() for row in rows if "removed" not in row}
-    found.update(state.unnamed)
+    found.update(digest for digest, row in state.unnamed.items() if "removed" not in row)  # received without its content
     found.update(row["digest"] for row in state.holds.values())
     found.update(by_runs)
     return found
@@ -25,7 +27,7 @@ def live_digests(state: State, by_runs: Collection[str] = ()) -> set[str]:
 def is_live(state: State, digest: str, by_runs: Collection[str] = ()) -> bool:
     """Return whether the content of a digest must stay: `live_digests` for one."""
     return (
-        digest in state.unnamed
+        "removed" not in state.unnamed.get(digest, _REMOVED)
         or digest in by_runs
         or any("removed" not in state.names[name][number - 1] for name, number, _ in state.versions_by_digest.get(digest, ()))
         or any(row["digest"] == digest for row in state.holds.values())

@@ -34,6 +34,7 @@ class Plan:
         spared: bytes of these.
         kept: bytes of the manifests and packs that stay.
         missing: keys of objects that must be there and are not listed.
+        robbed: digests that must stay and that an entry has taken the content of: no clean-up appends such an entry.
         replaced: digests of which an earlier manifest goes, and the current one stays.
     """
 
@@ -48,6 +49,7 @@ class Plan:
     spared: int = 0
     kept: int = 0
     missing: list[str] = field(default_factory=list)
+    robbed: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
 
     @property
@@ -72,8 +74,10 @@ def make_plan(state: State, list_objects: Callable[[str], Iterable[Stored]], *, 
     plan = Plan(state.head, by_runs)
     live = live_digests(state, by_runs)
     keep: set[str] = set()
+    robbed = {*live}
     for digest, holders in state.holders.items():
         if holders and digest in live:
+            robbed.discard(digest)
             keep.update(_needed_holders(state, holders))
             if len(holders) > 1:
                 plan.replaced.append(digest)
@@ -81,14 +85,17 @@ def make_plan(state: State, list_objects: Callable[[str], Iterable[Stored]], *, 
     kept_packs: set[str] = set()
     excused: set[str] = set()
     known_packs: set[str] = set()
-    for manifest, (_, _, packs) in state.manifests.items():
+    for manifest, (digest, _, packs) in state.manifests.items():
         if manifest in keep:
             kept_packs.update(packs)
+            if not condemned_packs.isdisjoint(packs):
+                robbed.add(digest)
             if manifest in state.damaged:
                 excused.update((manifest, *packs))
         elif manifest not in condemned_manifests:
             plan.manifests[manifest] = -1
             known_packs.update(packs)
+    plan.robbed = sorted(robbed)
     _judge_listed(plan, (keep, condemned_manifests, plan.manifests), state.manifests, list_objects("manifests/"), manifest_key)
     dead = dict.fromkeys(known_packs - kept_packs - condemned_packs, -1)
     _judge_listed(plan, (kept_packs, condemned_packs, dead), (), list_objects("packs/"), pack_key)
