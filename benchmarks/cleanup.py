@@ -31,7 +31,8 @@ from artifactstore.model.facts import CONFIG_KEY, Config
 PER_PACK = 10  # artifacts that share a pack
 PER_TXN = 1000
 TIME = "2026-01-01T00:00:00.000000Z"
-TARGETS = {"plan s per M artifacts": 60.0, "plan GB": 1.5, "repack MB/s": 100.0, "repack MB of memory": 500.0}
+MOST = {"plan s per M artifacts": 60.0, "plan GB": 1.5, "repack MB of memory": 500.0, "extra bytes of live": 1.2}
+LEAST = {"repack MB/s": 100.0}
 
 
 def main() -> int:
@@ -40,6 +41,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--artifacts", type=int, default=1_000_000)
     parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--part")
     asked = parser.parse_args()
@@ -57,7 +59,15 @@ def main() -> int:
     print(machine(), text, sep="\n")
     if asked.write:
         write_section(asked.write, "Clean-up and repacking", f"{machine()}\n\n{text}\n")
-    return 0
+    values = {what: value for part in found.values() for what, value in part.items()}
+    missed = [
+        f"{what} is {values[what]:.3g}, and at most {most:g} was promised" for what, most in MOST.items() if values[what] > most
+    ]
+    missed += [
+        f"{what} is {values[what]:.3g}, and {least:g} was promised" for what, least in LEAST.items() if values[what] < least
+    ]
+    print(*missed, sep="\n")
+    return int(asked.check and bool(missed))
 
 
 def _memory() -> float:

@@ -1,5 +1,6 @@
 """Clean-up that is killed, robs puts, runs on real services, or may not delete: nothing that is needed is lost."""
 
+import json
 import random
 import shutil
 import threading
@@ -17,6 +18,7 @@ from artifactstore.backend.connect import connect
 from artifactstore.backend.local.backend import LocalBackend
 from artifactstore.backend.s3 import bulk_delete
 from artifactstore.backend.s3.backend import S3Backend
+from artifactstore.cli import main
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.maintenance.doctor.policies import policy_for
 from artifactstore.maintenance.gc import execute
@@ -316,4 +318,40 @@ def test_a_writer_without_the_right_to_delete_is_refused_and_a_janitor_is_not(ia
     assert len(objects(url, "packs/")) == 4
     acting(users["janitor"])
     assert len(artifactstore.open(url, cache=None).maintenance.gc(grace=NO_GRACE).packs) == 2
+    assert_clean(url, stays)
+
+
+def test_the_commands_tell_it_by_their_exit_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    url = str(tmp_path / "s")
+    stays = furnish(url)
+
+    def called(*words: str) -> tuple[int, str, str]:
+        code = main([*words, "--store", url])
+        return (code, *capsys.readouterr())
+
+    code, out, _ = called("gc", "--dry-run", "--grace", "0", "--json")
+    plan = json.loads(out)
+    assert (code, len(plan["packs"]), plan["dry_run"]) == (0, 4, True)
+    code, out, err = called("gc", "--dry-run", "--grace", "0")
+    assert {*plan["packs"]} <= {*out.split()}
+    assert "would be freed" in err
+    code, out, _ = called("gc", "--dry-run", "--why", "n/0:v1")
+    assert (code, out[:15]) == (0, "kept: manifest ")
+    assert called("gc", "--why", "n/0:v1")[0] == 2
+    assert [called("gc", "--grace", one)[0] for one in ("soon", "-1d", "7")] == [2, 2, 2]
+    assert called("gc", "--dry-run", "--why", "n/9")[0] == 3
+    monkeypatch.setattr(LocalBackend, "delete_many", lambda _self, keys: dict.fromkeys(keys, DENIED))
+    code, _, err = called("gc", "--grace", "0")
+    assert code == 6
+    assert "nothing was condemned" in err
+    monkeypatch.undo()
+    monkeypatch.delenv("ARTIFACTSTORE_URL", raising=False)
+    assert called("repack", "--below", "2")[0] == 2
+    assert called("repack", "nothing/*")[0] == 3
+    assert called("usage", "--by", "size")[0] == 2
+    code, out, _ = called("usage", "--json")
+    assert {row["what"] for row in json.loads(out)} == {"n/0", "n/1"}
+    assert called("gc", "--grace", "0h")[0] == 0
     assert_clean(url, stays)
