@@ -281,7 +281,9 @@ MUTANTS: dict[str, Mutant] = {
     "posted keeps its id": Mutant(
         "what was posted keeps its id", _patches((Appender, "_post", _renew_what_was_posted)), Habits(crowded=True)
     ),
-    "adoptable": Mutant("only what a clean-up alone can void is adopted", _patches(*_ANYTHING), Habits(crowded=True)),
+    "adoptable": Mutant(
+        "only what a clean-up alone can void is adopted", _patches(*_ANYTHING), Habits(crowded=True, moving=True)
+    ),
     "adopted is folded": Mutant(
         "an own entry is folded with what it adopts", _patches((Appender, "_entry", _fold_own_alone)), Habits(crowded=True)
     ),

@@ -279,7 +279,7 @@ class Scenario:
             ["writer", "remover", "gc"],
         ]
         mix = [*acts] if self.habits.eager else rng.choice(mixes)
-        mix = mixes[3] if self.habits.repacking else mix
+        mix = mixes[3] if self.habits.repacking else ["mover"] if self.habits.moving else mix
         chosen = [acts[name] for name in ("writer", "gc", *rng.choices(mix, k=rng.randint(2, 7)))]
         if self.sealing:
             chosen.append(lambda p: lambda: p.sealer(3))

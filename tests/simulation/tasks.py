@@ -45,6 +45,7 @@ class Habits:
     mode: str | None = None  # what sort of world it is; drawn otherwise
     eager: bool = False  # whether what rarely meets there is all that happens
     strange: bool = False  # whether clients with faults append, too; drawn otherwise
+    moving: bool = False  # whether nearly all move aliases
     crowded: bool = False  # whether all writers expect others, and use the inbox from the start; drawn otherwise
     by_library: bool = False  # whether content goes through the library's ingest; drawn otherwise
 

@@ -23,8 +23,8 @@ __all__ = ["HashTask", "PartTask", "RowsTask", "do_task", "retrieve_by"]
 
 SPLIT: Final = 10**9  # bytes: a larger file is written by several workers
 PART: Final = 256 * 2**20  # bytes of such a part
-_TASKS: Final = 16  # at least, where there is enough to do
-_LEAST: Final = 4 * 2**20  # bytes of a task
+_TASKS: Final = 16  # a task has this share of what is left: the last ones are small, and all workers end together
+_LEAST: Final = 2**20  # bytes of a task
 _MOST: Final = 256 * 2**20
 _FILES: Final = 2000
 
@@ -101,13 +101,14 @@ def retrieve_by(session: Session, executor: Any, digest: str) -> Callable[..., N
 
 
 def _groups(manifest: Manifest, rows: "array[int]", small: list[int]) -> Iterator[list[int]]:
-    limit = min(max(sum(manifest.sizes[rows[at]] for at in small) // _TASKS, _LEAST), _MOST)
+    left = sum(manifest.sizes[rows[at]] for at in small)
     some: list[int] = []
     total = 0
     for at in small:
         size = manifest.sizes[rows[at]]
-        if some and (total + size > limit or len(some) >= _FILES):
+        if some and (total + size > min(max(left // _TASKS, _LEAST), _MOST) or len(some) >= _FILES):
             yield some
+            left -= total
             some, total = [], 0
         some.append(at)
         total += size
@@ -133,7 +134,6 @@ def do_task(task: RowsTask | PartTask | HashTask) -> bytes:
         return file_digest(task.path, task.algorithm)
     rows = task if isinstance(task, RowsTask) else task.rows
     session = open_store(rows.address)
-    session.core().journal.catch_up()
 
     def use(manifest: Manifest) -> None:
         backend = session.core().cached_backend

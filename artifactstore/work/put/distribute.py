@@ -22,8 +22,8 @@ __all__ = ["Distributed", "distribute"]
 
 SPLIT: Final = 10**9  # bytes: a larger file is cut by several workers
 PART: Final = 256 * 2**20  # bytes of such a part
-_TASKS: Final = 16  # at least, where there is enough to do
-_LEAST: Final = 4 * 2**20  # bytes of a task
+_TASKS: Final = 16  # a task has this share of what is left: the last ones are small, and all workers end together
+_LEAST: Final = 2**20  # bytes of a task
 _MOST: Final = 256 * 2**20
 _FILES: Final = 2000
 
@@ -166,12 +166,13 @@ class _Plan:
 
     def tasks(self, sources: Sequence[Source]) -> Iterator[FilesTask]:
         """Yield neighbours together: they are read together, too."""
-        limit = min(max(sum(one.size for one in sources) // _TASKS, _LEAST), _MOST)
+        left = sum(one.size for one in sources)
         some: list[Source] = []
         size = 0
         for one in sources:
-            if some and (size + one.size > limit or len(some) >= _FILES):
+            if some and (size + one.size > min(max(left // _TASKS, _LEAST), _MOST) or len(some) >= _FILES):
                 yield self._files(some)
+                left -= size
                 some, size = [], 0
             some.append(one)
             size += one.size

@@ -21,7 +21,7 @@ __all__ = ["candidates", "distrust", "fresh_hooks", "known_chunks", "store_manif
 
 _CANDIDATES: Final = 2  # newest versions of the same name whose chunks are compared
 _CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files fit the memory limit
-_OBSERVED: Final = 1000  # bytes of content below which no other artifact is searched
+_OBSERVED: Final = 1000  # bytes of content below which no other artifact is looked at
 
 
 def candidates(state: State, name: str | None) -> list[str]:
@@ -62,10 +62,9 @@ def known_chunks(session: Session, wanted: Iterable[str], total: int, *, without
         except (NotFoundError, CorruptionError, FormatError):
             return None  # an unreadable manifest shares no chunks, and must not block new content
 
-    hooks = None
-    if total >= _OBSERVED:
-        hooks = fresh_hooks(session)
-    known = KnownChunks(hooks, load)
+    if total < _OBSERVED:
+        return KnownChunks()  # so little rides in the manifest itself: reading another one costs more
+    known = KnownChunks(fresh_hooks(session), load)
     rows = 0
     for digest in wanted:
         manifest = load(digest)

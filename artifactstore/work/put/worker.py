@@ -165,7 +165,6 @@ def _store_part(task: PartTask, source: Source) -> FilePart:
 def _relying(task: FilesTask, size: int, store: Callable[[Session, KnownChunks], _T]) -> _T:
     """Store with the chunks of earlier artifacts, without those whose manifests are false."""
     session = open_store(task.address)
-    session.core().journal.catch_up()
     distrusted: set[str] = set()
     while True:
         try:

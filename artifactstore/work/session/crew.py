@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
@@ -35,12 +35,14 @@ class StoreAddress:
         options: storage options without secrets.
         cache: the cache folder, as the caller gave it.
         single_writer: as the caller gave it.
+        head: that the caller has read.
     """
 
     url: str
     options: tuple[tuple[str, Any], ...]
     cache: Any
     single_writer: bool
+    head: int = field(default=0, repr=False)
 
 
 def plain_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -52,11 +54,21 @@ def plain_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
 def address_of(session: Session) -> StoreAddress:
     """Return how a worker opens this store."""
     url, options, single_writer = session.connection_args
-    return StoreAddress(url, tuple(plain_options(options).items()), session.cache_given, single_writer)
+    return StoreAddress(
+        url, tuple(plain_options(options).items()), session.cache_given, single_writer, session.core().journal.head
+    )
 
 
 def open_store(address: StoreAddress) -> Session:
-    """Open the store of a task: once a process, for all of its tasks."""
+    """Open the store of a task: once a process, for all of its tasks; what its caller has read, this one has read, too."""
+    session = _open(address)
+    journal = session.core().journal
+    if journal.head < address.head:
+        journal.catch_up()
+    return session
+
+
+def _open(address: StoreAddress) -> Session:
     key = f"{os.getpid()} {address!r}"
     with _OPENING:
         if key not in _opened:
