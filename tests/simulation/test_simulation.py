@@ -130,7 +130,10 @@ def test_what_happens_between_places_is_not_idle(mode: str, happenings: tuple[st
 @pytest.mark.slow
 def test_writers_take_each_other_along() -> None:
     lines = "\n".join(
-        line for moving in (False, True) for seed in range(30) for line in simulate(seed, Habits(crowded=True, moving=moving)).trace
+        line
+        for moving in (False, True)
+        for seed in range(30)
+        for line in simulate(seed, Habits(crowded=True, moving=moving)).trace
     )
     assert lines.count("    adopts ") > 5
     assert lines.count("write journal/inbox/") > 100
