@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from artifactstore.catalog.ancestry import code_of, tainted_ancestor
 from artifactstore.catalog.fold.state import State
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 
+_COMMITS: Final[WeakKeyDictionary[State, dict[str, tuple[int, str]]]] = WeakKeyDictionary()  # see `_commit_of`
 STALE: Final = timedelta(days=1)  # time without a sign of life after which an unfinished run counts as abandoned
 _COMMIT: Final = 10  # characters shown of a commit
 _SHORT: Final = 15  # characters shown of a digest
@@ -205,8 +207,10 @@ def node_of(state: State, one: str, depth: int = 0) -> Node:
     row = state.runs.get(one)
     if row is None:
         return Node("run", one, one, "unknown", depth)
-    made, used = ({edge["digest"] for edge in state.edges.get(one, ()) if edge["fact"] == fact} for fact in ("produced", "used"))
-    dirty, idle = bool(code_of(state, one)[1].get("dirty")), bool(made) and made <= used
+    edges = state.edges.get(one, ())
+    made = {edge["digest"] for edge in edges if edge["fact"] == "produced"}
+    idle = bool(made) and made <= {edge["digest"] for edge in edges if edge["fact"] == "used"}
+    dirty = bool(code_of(state, one)[1].get("dirty"))
     return Node("run", one, row["name"], row.get("status", "running"), depth, dirty=dirty, idle=idle)
 
 
@@ -221,19 +225,24 @@ def _artifact(state: State, digest: str, depth: int) -> Node:
     name, number, kind = versions[-1]
     aliases = []
     for one, at, _ in versions:
-        aliases += [
-            f"{one}:{alias}" for alias, moves in state.aliases.get(one, {}).items() if moves and moves[-1]["version"] == at
-        ]
+        if one in state.aliases:
+            aliases += [f"{one}:{alias}" for alias, moves in state.aliases[one].items() if moves and moves[-1]["version"] == at]
     return Node("artifact", digest, f"{name}:v{number}", kind, depth, tuple(aliases), tainted=tainted)
 
 
 def _commit_of(state: State, digest: str) -> str:
     """Return what the code of a run is, in words: its commit and branch, with `*` for uncommitted changes."""
-    for run in reversed(state.used_by_runs.get(digest, ())):
-        found, code = code_of(state, run)
-        if found == digest and code.get("commit"):
-            return f"code {code['commit'][:_COMMIT]} {code.get('branch', '')}".rstrip() + ("*" if code.get("dirty") else "")
-    return ""
+    runs = state.used_by_runs.get(digest, ())
+    known = _COMMITS.setdefault(state, {})
+    many, text = known.get(digest, (0, ""))
+    if many != len(runs):  # the newest run counts, and only those that came since were not looked at
+        for run in reversed(runs[many:]):
+            found, code = code_of(state, run)
+            if found == digest and code.get("commit"):
+                text = f"code {code['commit'][:_COMMIT]} {code.get('branch', '')}".rstrip() + ("*" if code.get("dirty") else "")
+                break
+        known[digest] = len(runs), text
+    return text
 
 
 def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,5 +1,6 @@
 """What the fold does in a journal of many entries: it forgets verdicts by the window alone, and finds what it knows in long lists."""
 
+import copy
 import random
 from typing import Any
 
@@ -7,6 +8,7 @@ from artifactstore.catalog.comparison import OPERATORS, Comparison
 from artifactstore.catalog.find import find
 from artifactstore.catalog.fold.sorted_metrics import SortedMetrics
 from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.lineage import node_of
 from artifactstore.model.facts import WINDOW
 from tests.catalog.telling import digest, named
 
@@ -104,3 +106,23 @@ def test_a_search_by_a_metric_sees_what_was_measured_since():
         state.apply(entry(seq, [(named(f"t{seq}"), [{"fact": "measured", "digest": digest(word), "metrics": {"auc": value}}])]))
         true = [one for one in "ab" if state.metrics.get(digest(one), {}).get("auc", 0) >= 0.8]
         assert [version.name for version in find(state, metrics={"auc": ">= 0.8"})] == true
+
+
+def test_the_words_for_a_commit_are_those_of_its_newest_run_whenever_they_are_asked_for():
+    dice, state = random.Random(4), State()
+    words = ["a", "b", "c"]
+    content = [{**STORED, "digest": digest(word), "manifest": named(word)} for word in words]
+    unnamed = [{"fact": "versioned", "name": None, "digest": digest(word), "kind": "code"} for word in words]
+    state.apply(entry(1, [(named("t1"), [*content, *unnamed])]))
+    seen = set()
+    for seq in range(2, 160):
+        fact: dict[str, Any] = {"fact": "used", "run": f"r{dice.randrange(60)}", "digest": digest(dice.choice(words))}
+        if dice.random() < 0.4:
+            fact["code"] = {"commit": f"{seq:04d}{0:036d}", "branch": dice.choice(["main", "x"]), "dirty": dice.random() < 0.5}
+        state.apply(entry(seq, [(named(f"t{seq}"), [fact])]))
+        anew = State.load(copy.deepcopy(state.dump()))
+        for word in words if dice.random() < 0.5 else words[:1]:
+            found = node_of(state, digest(word))
+            assert found == node_of(anew, digest(word))
+            seen.add(found.about)
+    assert len(seen) > 10

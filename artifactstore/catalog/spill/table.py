@@ -31,6 +31,7 @@ class SpilledTable(MutableMapping[str, Any]):
         self._loaded: dict[str, Any] = {}
         self._order: list[str] | None = None  # the keys in the file, once all of its rows were loaded
         self._missed: str | None = None  # the last key not found in the file
+        self._lacking: set[str] = set()  # keys not found in the file, which walks of the graph ask for again and again
 
     def _find(self, key: str) -> Any:
         value = self.changed.get(key, _ABSENT)
@@ -40,9 +41,12 @@ class SpilledTable(MutableMapping[str, Any]):
         if value is _ABSENT:
             if key in self.gone:
                 return _ABSENT
-            text = None if self._order is not None else self._base.text(self._name, key)
+            known = self._order is not None or key in self._lacking
+            text = None if known else self._base.text(self._name, key)
             if text is None:
                 self._missed = key
+                if not known:
+                    self._lack(key)
                 return _ABSENT
             value = self._decoded(key, text)
             if not self._base.recording:
@@ -71,7 +75,17 @@ class SpilledTable(MutableMapping[str, Any]):
     def __contains__(self, key: object) -> bool:
         if key in self.changed or key in self._loaded:
             return True
-        return key not in self.gone and self._order is None and self._base.has(self._name, str(key))
+        if key in self.gone or key in self._lacking or self._order is not None:
+            return False
+        if self._base.has(self._name, str(key)):
+            return True
+        self._lack(str(key))
+        return False
+
+    def _lack(self, key: str) -> None:
+        if len(self._lacking) >= _MAX_CACHED:
+            self._lacking.clear()
+        self._lacking.add(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key not in self.changed and (key == self._missed or not self._base.has(self._name, key)):
@@ -195,7 +209,7 @@ class SpilledTable(MutableMapping[str, Any]):
         """Switch to another file of the same rows; `written`: it contains the changed rows, too."""
         self._base = base
         if written:
-            self._loaded, self._order = {}, None
+            self._loaded, self._order, self._lacking = {}, None, set()
             self._count += len(self._added) - len(self.gone)
             self.changed, self.gone, self._added, self._missed = {}, set(), {}, None
 
