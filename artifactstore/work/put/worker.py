@@ -170,7 +170,7 @@ def _relying(task: FilesTask, size: int, store: Callable[[Session, KnownChunks],
         try:
             return store(session, known_chunks(session, task.wanted, size, without=distrusted))
         except FalseChunksError as error:
-            distrust(distrusted, error)
+            distrust(session, distrusted, error)
 
 
 def _sources(task: FilesTask) -> list[Source]:
