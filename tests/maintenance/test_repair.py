@@ -133,7 +133,7 @@ CONTENT: dict[str, Damage] = {
     "empty packs": lambda r: every(r, "packs/*/*", lambda p: p.write_bytes(b"")),
     "longer packs": lambda r: every(r, "packs/*/*", lambda p: p.write_bytes(p.read_bytes() + b"x")),
     "missing packs": lambda r: shutil.rmtree(r / "packs"),
-    "one missing pack": lambda r: gone(min(r.glob("packs/*/*"))),
+    "one missing pack": lambda r: gone(max(r.glob("packs/*/*"), key=lambda p: p.stat().st_size)),
     "swapped packs": lambda r: swap(*sorted(r.glob("packs/*/*"))[:2]),
     "flipped manifests": lambda r: every(r, "manifests/*/*", flip),
     "missing manifests": lambda r: shutil.rmtree(r / "manifests"),
