@@ -32,4 +32,4 @@ def test_many_changed_bytes_are_parsed_in_bounded_memory(name: str):
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["growth"] <= MEMORY
-    assert 0 < found["taken"] < many or name in {"pack footer", "head", "listing", "store.json"}
+    assert found["taken"] > 0 or name == "pack footer"
