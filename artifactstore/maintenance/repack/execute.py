@@ -136,6 +136,7 @@ def _layouts(
                 continue
             # Deltas stay: written anew without their bases they would take more space than they free.
             fixed = digest not in groups or bool(manifest.chunks.bases) or bool(set(manifest.packs) - {*packs})
+            fixed = fixed or manifest.clash is not None  # earlier versions could write it, no version writes it again
             yield Layout(digest, one, groups.get(digest, ""), packs, extents_of(manifest, numbers), fixed)
 
 
