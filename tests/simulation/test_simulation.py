@@ -46,7 +46,7 @@ FINDERS = {
     "closed right behind": 35,
     "released when reached": 269,
     "entries are created": 6,
-    "received holders are judged": 117,
+    "received holders are judged": 398,
     "received once": 3,
     "behind its history": 3,
     "own words stand": 3,
