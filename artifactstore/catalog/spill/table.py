@@ -88,7 +88,7 @@ class SpilledTable(MutableMapping[str, Any]):
         self._lacking.add(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in self.changed and (key == self._missed or not self._base.has(self._name, key)):
+        if key not in self.changed and key not in self.gone and (key == self._missed or key not in self):
             self._added[key] = None
         self.changed[key] = value
         self._loaded.pop(key, None)
