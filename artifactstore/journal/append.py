@@ -351,8 +351,10 @@ class Appender:
         move was planned on exactly one state, so its base stays, and a lost race makes it void.
         """
         planned = any(fact["fact"] in _ALONE for fact in ticket.facts)
-        checked = ticket.record["base"]
-        return {**ticket.record, "facts": ticket.facts, "base": checked if planned else head, "checked": checked}
+        base = ticket.record["base"]
+        # What was posted may take effect by any writer's hand: from then on only the fold can say that it never will.
+        checked = base if ticket.posted < 0 else head
+        return {**ticket.record, "facts": ticket.facts, "base": base if planned else head, "checked": checked}
 
     def _entry(self, seq: int, previous: Digest, time: str, txns: Sequence[Any], form: int) -> Any:
         return {"format": form, "seq": seq, "previous": str(previous), "writer": self._writer, "time": time, "txns": txns}

@@ -38,6 +38,7 @@ class Checker:
         self.effects: dict[str, list[int]] = {}
         self.effective: dict[str, int] = {}
         self.deleters: set[str] = set()
+        self.decayed: dict[str, bytes] = {}  # objects that a disk lost or changed, as they were
         self.reference = reference
         self.journals: list[Any] = []
         self.source: Checker | None = None
@@ -144,7 +145,7 @@ class Checker:
             for one, key in keys.items():
                 if one in condemned:
                     raise Violation(f"3: entry {seq} refers to {one}, condemned by {condemned[one]}")
-                if self.object(key) is None and self.is_reached():
+                if self.object(key) is None and self.is_reached() and key not in self.decayed:
                     raise Violation(f"1: entry {seq} refers to {key}, which is not durable")
 
     def _live(self) -> None:
@@ -155,7 +156,7 @@ class Checker:
                 raise Violation(f"data loss: {digest} is named and nothing holds it")
             keys = [manifest_key(manifest), *(pack_key(pack) for pack in self.truth.manifests[manifest][2])]
             for key in keys:
-                if self.object(key) is None:
+                if self.object(key) is None and key not in self.decayed:
                     raise Violation(f"data loss: {digest} needs {key}")
 
     def marks(self) -> tuple[int | None, bool]:
