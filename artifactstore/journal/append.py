@@ -174,7 +174,7 @@ class Appender:
         with journal.lock:
             # Unsent transactions are in no entry yet, and creating the next entry proves that its number is free.
             sent = taken > 0 or any(ticket.tried or ticket.posted >= 0 for ticket in batch)
-            expected = turns.expected
+            expected = turns.expected or turns.lost > 0 or any(ticket.posted >= 0 for ticket in batch)
             sure = not (expected and not sent and journal.head)  # else the head is looked at when its turn has come
             if not sure or (turns.moved and not taken):
                 head = journal.head  # an entry was read just now

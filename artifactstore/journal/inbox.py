@@ -22,7 +22,7 @@ from artifactstore.runtime.threads import Pool
 __all__ = ["Inbox", "Posted", "Waiting"]
 
 LISTED: Final = 4096  # objects of a folder that are looked at: two writers' hundreds of commits, and some litter
-READ: Final = 256  # transactions that are read for one entry
+READ: Final = 64  # transactions that are read for one entry
 LARGEST: Final = 2**20 + 2**16  # bytes of one: larger facts are in `facts/`
 _SPILLED: Final = 16 * 2**20  # bytes of facts in `facts/` that are read for another writer
 _AT_ONCE: Final = 32  # concurrent reads

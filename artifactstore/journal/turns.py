@@ -22,7 +22,7 @@ from artifactstore.runtime.threads import Pool
 __all__ = ["YIELD_AFTER", "Turns"]
 
 YIELD_AFTER: Final = 3  # lost races in a row after which a writer asks the others to wait
-REMEMBERED: Final = 5.0  # seconds: so long after a lost race other writers are expected
+REMEMBERED: Final = 30.0  # seconds: so long after a lost race other writers are expected
 _ROUND: Final = 3.5  # requests that a writer needs to append what waits
 _FEW: Final = 4  # writers that turns are spread for at least
 _MANY: Final = 40  # at most
