@@ -137,6 +137,7 @@ SLEEPERS = {
     "backend/wrappers/rate_limit.py",  # waits for a permit, before anything is sent
     "backend/wrappers/retry_policy.py",
     "cli/history/cmd_log.py",  # `--follow` looks for entries that come later
+    "journal/turns.py",  # waits for its turn among many writers, which is no failure
     "maintenance/doctor/create_race.py",  # waits for the start of the race
     "runtime/file_locks.py",  # polls a lock of the operating system, which is no failure
     "runtime/threads.py",  # what the others wait with

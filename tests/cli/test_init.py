@@ -102,25 +102,25 @@ def talk(*answers: tuple[str, str]) -> tuple[int, str]:
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-m", "artifactstore", "init"])
     seen, left, end = "", list(answers), time.monotonic() + 120
-    start = 0
+    start, status = 0, None
     while time.monotonic() < end:
         if select.select([fd], [], [], 1)[0]:
             try:
                 seen += os.read(fd, 65536).decode(errors="replace")
             except OSError:
                 break
-            if not seen or (not left and os.waitpid(pid, os.WNOHANG)[0]):
+            if not left:
+                ended, code = os.waitpid(pid, os.WNOHANG)
+                status = code if ended else None
+            if not seen or status is not None:
                 break
             if left and left[0][0] in seen[start:]:
                 start = len(seen)
                 os.write(fd, left.pop(0)[1].encode())
     os.close(fd)
-    try:
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:
-        code = 0
+    code = os.waitpid(pid, 0)[1] if status is None else status
     assert left == [], seen
-    return code, seen
+    return os.waitstatus_to_exitcode(code), seen
 
 
 def test_a_terminal_is_asked_where_and_which_file_names_the_store(project: Path):

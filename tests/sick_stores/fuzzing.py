@@ -4,11 +4,13 @@
 `--guided` as EXAMPLES, coverage leads the changes until it is stopped.
 """
 
+import atexit
 import importlib
 import io
 import json
 import random
 import resource
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import artifactstore
-from artifactstore import ArtifactStoreError
+from artifactstore import ArtifactStoreError, Store
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.content.manifests.parquet import decode
 from artifactstore.content.packs.pack import read_records
@@ -83,8 +85,16 @@ def made() -> Path:
     from artifactstore.journal import segments
 
     root = Path(tempfile.mkdtemp()) / "store"
-    segments.STRIDE = 3  # type: ignore[misc]
-    store = artifactstore.create(root, cache=None)
+    atexit.register(shutil.rmtree, root.parent, ignore_errors=True)
+    before, segments.STRIDE = segments.STRIDE, 3  # type: ignore[misc]
+    try:
+        _fill(artifactstore.create(root, cache=None), root)
+    finally:
+        segments.STRIDE = before  # type: ignore[misc]
+    return root
+
+
+def _fill(store: Store, root: Path) -> None:
     noise = random.Random(1)
     store.put(noise.randbytes(50_000), "n", metadata={"owner": "x", "size": 3})
     store.put({"a": 1, "b": [1, 2, {"c": None}]}, "json")
@@ -101,7 +111,6 @@ def made() -> Path:
     for k in range(5):
         store.put(b"%d" % k, "many")
     store.maintenance.bundle(root.parent / "bundle.zip")
-    return root
 
 
 def files(pattern: str) -> Callable[[], list[bytes]]:

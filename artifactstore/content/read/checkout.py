@@ -60,9 +60,9 @@ def checkout(
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _size, _files: None,
-    write: Callable[..., None] = retrieve,
+    write: Callable[..., None] | None = None,
 ) -> None:
-    """Write the selected files under `target`: all of them are verified before any of them gets its name; `write` as `retrieve`.
+    """Write the selected files under `target`: all of them are verified before any of them gets its name; `write` instead of `retrieve`.
 
     Raises:
         AlreadyExistsError: other content exists there; with the first five paths.
@@ -85,7 +85,7 @@ def checkout(
         try:
             _check_names(chosen, staging)
             missing = _missing(manifest, chosen, target, overwrite=overwrite)
-            _write_all(backend, manifest, missing, staging, partial(write, progress=progress))
+            _write_all(backend, manifest, missing, staging, partial(write or retrieve, progress=progress))
         except OSError as error:
             if isinstance(error, ArtifactStoreError):
                 raise

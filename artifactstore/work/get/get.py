@@ -15,7 +15,6 @@ from artifactstore.catalog.versions import Resolved, alias_of
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.read.checkout import checkout, is_checked_out, write_files
 from artifactstore.content.read.open_file import open_chunks
-from artifactstore.content.read.retrieve import retrieve
 from artifactstore.content.read.selection import SelectedFiles, Selection, disk_size, select
 from artifactstore.content.read.tree_cache import CacheError, TreeCache
 from artifactstore.errors import BackendError, CorruptionError, InvalidInputError, NotFoundError
@@ -274,7 +273,7 @@ def _to_folder(
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
     watch = session.watch("get", total, len(chosen.files.rows))
-    write: Callable[..., None] = retrieve
+    write: Callable[..., None] | None = None
     if executor is not None:
         from artifactstore.work.get.distribute import retrieve_by  # noqa: PLC0415 - only for a get by several workers
 
