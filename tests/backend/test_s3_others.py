@@ -52,6 +52,12 @@ class TestCarelessWithOneWriter(BackendContract):
             backend.delete(key)
         assert [item.key for item in backend.list("")] == ["a/c"]
 
+    def test_many_are_deleted_and_missing_ones_are_no_error(self, backend):
+        for name in "bcde":  # as above
+            backend.write(f"a/{name}", b"1")
+        assert backend.delete_many(["a/b", "a/c", "a/d", "x/y"]) == {}
+        assert [item.key for item in backend.list("")] == ["a/e"]
+
 
 @pytest.mark.parametrize("other_url", STRICT, indirect=True)
 def test_of_many_processes_exactly_one_creates_an_object(other_url):
