@@ -9,7 +9,7 @@ import artifactstore
 from tests.soak.soak import faults, soak
 
 pytestmark = pytest.mark.slow
-SECONDS = 30
+SECONDS = 20
 
 
 @pytest.mark.parametrize("where", ["folder", "s3"])

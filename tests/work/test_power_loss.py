@@ -108,7 +108,7 @@ def check(folder: Path, told: list[Any], *, created: bool) -> None:
 
 
 @pytest.mark.parametrize("what", WORK)
-@pytest.mark.parametrize("every", [pytest.param(23, id="some"), pytest.param(4, id="many", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [pytest.param(23, id="some"), pytest.param(8, id="many", marks=pytest.mark.slow)])
 def test_a_loss_of_power_takes_nothing_back(what: str, every: int, tmp_path: Path) -> None:
     disk = Disk(tmp_path / "store")
     (tmp_path / "source").mkdir()
