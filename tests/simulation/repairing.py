@@ -25,7 +25,7 @@ from artifactstore.model.digest import Digest, hash_bytes
 
 from .checker import live_digests
 from .scenario import Outcome, Scenario
-from .tasks import NAMES, TRIES, WORDS, Habits, Process, Refused, name_of
+from .tasks import NAMES, WORDS, Habits, Process, name_of
 from .uploading import _manifest_of, letter_of
 from .world import InlinePool, Violation
 
@@ -58,19 +58,9 @@ class Mender(Process):
 
     __slots__ = ()
 
-    def _put(self, word: str, name: str) -> None:
-        for _ in range(TRIES):
-            alive_at = self.journal.catch_up()
-            facts: list[dict[str, Any]] = [{"fact": "versioned", "name": name, "digest": name_of(word), "kind": "data"}]
-            if not self.journal.fold.intact(name_of(word)):
-                facts.insert(0, self.upload(word))
-            try:
-                self.commit(facts, alive_at)
-            except Refused as refused:
-                if refused.code not in {"condemned", "holder", "base"}:
-                    raise
-                continue
-            return
+    def is_stored(self, word: str) -> bool:
+        """Return whether a put of a word uploads nothing: what was marked as damaged is stored again."""
+        return bool(self.journal.fold.intact(name_of(word)))
 
     def _shared(self, word: str) -> dict[str, str]:
         fold, found = self.journal.fold, dict[str, str]()

@@ -236,7 +236,7 @@ class Scenario:
         return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies, own)
 
     def _own_history(self, name: str) -> tuple[Journal, Appender]:
-        """A history for whoever deletes: of entries alone, as `work.session.own_history` makes it."""
+        """A history for whoever deletes: of entries alone, as `work.cleaning.own_history` makes it."""
         place = self.places[name]
         journal = Journal(SimBackend(self.world, name), place.config, State)
         journal.lock = SimLock(self.world, "own journal")  # type: ignore[assignment]

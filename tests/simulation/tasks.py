@@ -173,11 +173,15 @@ class Process:
         except (OutcomeUnknownError, BackendError, Refused) as error:
             self.world.log(f"    told: {type(error).__name__} {error}"[:150])
 
+    def is_stored(self, word: str) -> bool:
+        """Return whether a put of a word uploads nothing."""
+        return bool(self.journal.fold.alive(name_of(word)))
+
     def _put(self, word: str, name: str) -> None:
         for _ in range(TRIES):
             alive_at = self.journal.catch_up()
             facts: list[dict[str, Any]] = [{"fact": "versioned", "name": name, "digest": name_of(word), "kind": "data"}]
-            if not self.journal.fold.alive(name_of(word)):
+            if not self.is_stored(word):
                 facts.insert(0, self.upload(word))
             try:
                 self.commit(facts, alive_at)

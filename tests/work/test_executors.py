@@ -335,12 +335,12 @@ def test_what_clean_up_takes_before_the_commit_is_stored_again(stores: Callable[
     cleaned: list[int] = []
 
     def clean(count: int) -> None:
-        if not cleaned and count > 10:
+        if not any(cleaned) and count > 10:  # until it takes something: which task uploads first is drawn
             other = artifactstore.open(store.url)
             cleaned.append(len(other.maintenance.gc(grace=timedelta(0)).packs))
 
     made = store.put(source, "x", executor=Inline(after=clean))
-    assert cleaned[0] > 0
+    assert cleaned[-1] > 0
     store.get("x", tmp_path / "got")
     assert _tree(tmp_path / "got") == _tree(source)
     assert made.version == 1

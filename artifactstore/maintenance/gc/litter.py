@@ -23,7 +23,7 @@ from artifactstore.model.facts import WINDOW
 
 __all__ = ["Litter", "clock_key", "find_litter"]
 
-_TEMPORARY: Final = timedelta(days=1)  # a writer whose half-written file vanishes gets an error that nobody can explain
+_TEMPORARY: Final = timedelta(days=1)  # a writer whose half-written file vanishes gets an error without a cause
 _FOLDS: Final = "segments/folds/"
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

@@ -12,7 +12,7 @@ from artifactstore.maintenance.gc.cleanup import Cleanup
 from artifactstore.maintenance.gc.execute import collect
 from artifactstore.maintenance.repack.execute import repack
 from artifactstore.maintenance.repack.repacked import Repacked
-from artifactstore.work.session.own_history import own_history
+from artifactstore.work.cleaning.own_history import own_history
 from artifactstore.work.session.session import Session
 
 __all__ = ["check_deletable", "clean_up", "pack_anew"]

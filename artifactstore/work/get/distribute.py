@@ -16,8 +16,8 @@ from artifactstore.backend.base import Backend
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.read.file_part import file_digest, write_part
 from artifactstore.content.read.retrieve import retrieve
-from artifactstore.work.session.crew import StoreAddress, address_of, open_store, run_tasks
 from artifactstore.work.session.session import Session
+from artifactstore.work.workers.crew import StoreAddress, address_of, open_store, run_tasks
 
 __all__ = ["HashTask", "PartTask", "RowsTask", "do_task", "retrieve_by"]
 

@@ -26,11 +26,11 @@ from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
 from artifactstore.runtime.local_files import temporary
 from artifactstore.work.get.taint_check import check_taint
-from artifactstore.work.session.crew import check_executor
 from artifactstore.work.session.origins import remember
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path, matches, strings
 from artifactstore.work.tracking.current_run import note_read
+from artifactstore.work.workers.crew import check_executor
 
 __all__ = ["get", "open_file", "open_table", "opened", "stored_value", "untrusted_object"]
 

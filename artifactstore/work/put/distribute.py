@@ -15,8 +15,8 @@ from artifactstore.content.write.source import Folder, Source, stat_of
 from artifactstore.errors import ConflictError
 from artifactstore.runtime.file_stats import signature
 from artifactstore.work.put.worker import FileRow, FilesTask, HashTask, PartTask, StoredFiles, do_task
-from artifactstore.work.session.crew import address_of, plain_options, run_tasks
 from artifactstore.work.session.session import Session
+from artifactstore.work.workers.crew import address_of, plain_options, run_tasks
 
 __all__ = ["Distributed", "distribute"]
 

@@ -34,13 +34,13 @@ from artifactstore.work.put.resume import Uploads
 from artifactstore.work.put.sources import PutSource, find, found_object, is_object
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
-from artifactstore.work.session.crew import check_executor
 from artifactstore.work.session.origins import remember
 from artifactstore.work.session.prepared import Prepared, Staged, Step
 from artifactstore.work.session.refused import recorded_refusals
 from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import refuse_if_moved
 from artifactstore.work.tracking.current_run import current, is_in_run
+from artifactstore.work.workers.crew import check_executor
 
 __all__ = ["PutSource", "found_object", "prepare", "put", "put_listed"]
 

@@ -16,8 +16,8 @@ from artifactstore.content.write.ingest import ingest
 from artifactstore.content.write.source import Folder, Source, from_file, from_folder, from_remote
 from artifactstore.errors import ConflictError
 from artifactstore.work.put.known_content import distrust, known_chunks
-from artifactstore.work.session.crew import StoreAddress, open_store
 from artifactstore.work.session.session import Session
+from artifactstore.work.workers.crew import StoreAddress, open_store
 
 __all__ = ["FileRow", "FilesTask", "HashTask", "PartTask", "StoredFiles", "do_task"]
 
