@@ -30,6 +30,7 @@ _MET: Final = 12.0  # after the first lost race
 _APART: Final = 0.8  # requests between the turns of two
 _RANKS: Final = 8  # writers that are waited for at most, and each of them
 _PATIENCE: Final = 2  # rounds
+_PASSED: Final = 3  # entries that may come instead of the own turn; whoever appended them may look at no inbox
 _SLOWEST: Final = 0.5  # seconds: a request that takes longer says nothing of the next one
 _FASTEST: Final = 0.0005
 
@@ -54,6 +55,7 @@ class Turns:
         self._queue: list[Waiting] = []
         self._looked = -1
         self._again = False
+        self._passed = 0
         self._last = 0
         self._crowd = 0.0  # transactions of an entry, of late
 
@@ -64,7 +66,7 @@ class Turns:
 
     def begin(self) -> None:
         """Forget who waited: a new transaction begins."""
-        self._queue, self._looked, self.moved, self._again = [], -1, False, False
+        self._queue, self._looked, self.moved, self._again, self._passed = [], -1, False, False, 0
 
     def lose(self) -> None:
         """Note a lost race."""
@@ -120,6 +122,8 @@ class Turns:
         again, self._again = self._again, False
         if again and self._queue:
             return True  # the race was lost to a writer that takes nothing along: what waits is known
+        if self._passed >= _PASSED:
+            return True  # a writer that never lost a race does not know that others wait: it has to lose one
         if self._wait_for_number(own):
             return self._pass()
         if self._looked != head and not self._look_again(head, sure=sure):
@@ -160,6 +164,7 @@ class Turns:
 
     def _pass(self) -> bool:
         self.moved = True
+        self._passed += 1
         return False
 
     def _ahead(self, own: Sequence[Ticket]) -> list[Waiting]:

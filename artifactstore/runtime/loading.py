@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -18,8 +19,29 @@ __all__ = ["LOADING", "arrow", "gc_paused", "load_arrow_alone", "numpy"]
 LOADING: Final = threading.RLock()  # held during a heavy load
 _ALONE: Final[list[bool]] = []  # not empty: Arrow is imported without NumPy
 
+_PATIENCE: Final = 10.0  # seconds that a fork waits for imports; then the module itself may be what forks
+
+
+def _is_importing() -> bool:
+    """Return whether any thread is importing a module of this package; its import lock would never be released in a child."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("artifactstore.") and getattr(getattr(module, "__spec__", None), "_initializing", False):
+            return True
+    return False
+
+
+def _before_fork() -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        LOADING.acquire()
+        if not _is_importing() or time.monotonic() > end:
+            return
+        LOADING.release()  # what is imported may need it
+        time.sleep(0.001)
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=LOADING.acquire, after_in_parent=LOADING.release, after_in_child=LOADING.release)
+    os.register_at_fork(before=_before_fork, after_in_parent=LOADING.release, after_in_child=LOADING.release)
 
 
 @contextmanager

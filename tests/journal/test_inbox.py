@@ -482,6 +482,28 @@ def test_who_is_asked_to_wait_waits_a_round_and_no_longer(backend: Memory) -> No
     assert waits == [3.5]  # it has appended since: the other may be alive after all
 
 
+@pytest.mark.parametrize("fact", [measured(), {"fact": "removed", "digest": digest("a")}])
+def test_a_writer_that_appends_all_the_time_and_looks_at_no_inbox_starves_no_other(backend: Memory, fact: dict[str, Any]) -> None:
+    """It never lost a race, so it does not know that anyone waits: whoever waits must make it lose one."""
+    fill(backend, 1)
+    busy = _appender(backend, contended=False)
+    appender = _appender(backend)
+    entries = 0
+
+    def meanwhile(seconds: float) -> None:
+        nonlocal entries
+        assert seconds >= 0
+        entries += 1
+        assert entries < 20, "starved"
+        if not busy._turns.expected:
+            _commit(busy)
+
+    appender._turns._sleep = meanwhile
+    appender._turns.look = lambda head: meanwhile(0)  # type: ignore[method-assign]
+    done = _commit(appender, fact)
+    assert _entry(backend, done.seq)["txns"][0]["txn"] == done.txn
+
+
 def test_ten_thousand_objects_of_a_stranger_cost_a_bounded_number_of_reads(backend: Memory) -> None:
     for k in range(10_000):
         backend.write(inbox_key(f"{k:032x}", 0, 0), b"{}")
