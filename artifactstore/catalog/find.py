@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.comparison import Comparison
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.lineage import code_of, reachable
+from artifactstore.catalog.lineage import code_of, descendants
 from artifactstore.catalog.spill.table import keys_containing, keys_with_prefix
 from artifactstore.catalog.versions import Version, versions
 from artifactstore.errors import InvalidInputError
@@ -141,7 +141,7 @@ _Tests = Mapping[str, Comparison]
 
 
 def _made_from(state: State, uses: str | None) -> set[str] | None:
-    return None if uses is None else {node.id for node in reachable(state, uses, up=False).nodes.values() if node.depth}
+    return None if uses is None else descendants(state, uses)
 
 
 def _candidates(

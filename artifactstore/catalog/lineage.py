@@ -1,9 +1,9 @@
 """The graph of runs and artifacts, as a function of the fold; never opens stored content."""
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ __all__ = [
     "RunInfo",
     "code_of",
     "companions",
+    "descendants",
     "history_of",
     "inputs_of",
     "is_companion",
@@ -245,19 +246,6 @@ def _commit_of(state: State, digest: str) -> str:
     return text
 
 
-def _steps(state: State, node: str, *, up: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the neighbours of a node with the record of the edge: for a digest its runs, for a run its artifacts."""
-    if node in state.runs or node in state.edges:
-        wanted = "used" if up else "produced"
-        for edge in state.edges.get(node, ()):
-            if edge["fact"] == wanted:
-                yield edge["digest"], edge
-        return
-    table, wanted = (state.produced_by, "produced") if up else (state.used_by_runs, "used")
-    for run in table.get(node, ()):
-        yield run, next((e for e in state.edges.get(run, ()) if e["digest"] == node and e["fact"] == wanted), {})
-
-
 def reachable(state: State, start: str, *, up: bool, steps: int | None = None) -> Graph:
     """Return all ancestors (`up`) or descendants of a node, nearest first.
 
@@ -267,26 +255,44 @@ def reachable(state: State, start: str, *, up: bool, steps: int | None = None) -
         up: follow inputs instead of outputs.
         steps: max number of steps; None: no limit.
     """
-    graph = Graph()
-    edges: dict[tuple[str, str], Mapping[str, Any]] = {}
-    seen, todo = {start}, deque([(start, 0)])
-    while todo:
-        one, depth = todo.popleft()
-        graph.nodes[one] = node_of(state, one, depth)
-        if depth == steps:
-            continue
-        for other, edge in _steps(state, one, up=up):
-            edges.setdefault((other, one) if up else (one, other), edge)
-            if other not in seen:
-                seen.add(other)
-                todo.append((other, depth + 1))
-    graph.edges = [(*ends, edge.get("role")) for ends, edge in edges.items()]
-    graph.read_as = {
-        ends: f"{edge['name']}:v{edge['version']}"
-        for ends, edge in edges.items()
-        if edge.get("version") is not None and edge.get("name") is not None
-    }
+    adjacency, graph = state.adjacency, Graph()
+    levels, met = adjacency.walk(state, start, up=up, most=steps)
+    ids, about = adjacency.ids, adjacency.about
+    for depth, level in enumerate(levels):
+        for number in level:
+            node = about[number]
+            if node is None or node.depth != depth:
+                node = _remembered(state, number, depth)
+            graph.nodes[ids[number]] = node
+    for step in met:
+        graph.edges += step.edges
+        if step.read_as:
+            graph.read_as.update(step.read_as)
+    adjacency.trim()
     return graph
+
+
+def descendants(state: State, start: str) -> set[str]:
+    """Return the ids of all that was made from a node."""
+    adjacency = state.adjacency
+    levels, _ = adjacency.walk(state, start, up=False)
+    found = {adjacency.ids[number] for level in levels[1:] for number in level}
+    adjacency.trim()
+    return found
+
+
+def _remembered(state: State, number: int, depth: int) -> Node:
+    """Return the node of a number, and remember it until a fact concerns it."""
+    adjacency = state.adjacency
+    known: Node | None = adjacency.about[number]
+    if known is None:
+        one = adjacency.ids[number]
+        node = node_of(state, one, depth)
+        adjacency.label(number, (name for name, _, _ in state.versions_by_digest.get(one, ())))
+    else:
+        node = replace(known, depth=depth)
+    adjacency.about[number] = node
+    return node
 
 
 def restrict(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
@@ -308,20 +314,19 @@ def restrict(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:
 
 def shortest_path(state: State, start: str, end: str) -> list[str]:
     """Return the nodes on a shortest path from an ancestor to a descendant, both included; empty if there is none."""
-    before: dict[str, str] = {start: ""}
-    todo = deque([start])
-    while todo:
-        one = todo.popleft()
-        if one == end:
-            way = [one]
-            while before[way[-1]]:
-                way.append(before[way[-1]])
-            return way[::-1]
-        for other, _ in _steps(state, one, up=False):
-            if other not in before:
-                before[other] = one
-                todo.append(other)
-    return []
+    adjacency = state.adjacency
+    levels, met = adjacency.walk(state, start, up=False, end=end)
+    ids = adjacency.ids
+    before = {levels[0][0]: -1}
+    for number, step in zip(chain.from_iterable(levels), met, strict=False):
+        for other in step.numbers:
+            before.setdefault(other, number)
+    found = next((number for number in before if ids[number] == end), -1)
+    way = []
+    while found >= 0:
+        way.append(ids[found])
+        found = before[found]
+    return way[::-1]
 
 
 def tainted_above(state: State, digest: str) -> tuple[Node, list[Any]] | None:

@@ -81,7 +81,7 @@ class Facts(Protocol):
     retention: dict[str, list[dict[str, Any]]]
     gates: dict[str, dict[str, list[dict[str, Any]]]]
     runs: MutableMapping[str, dict[str, Any]]
-    produced_by: MutableMapping[str, list[str]]
+    edges: MutableMapping[str, list[dict[str, Any]]]
     used_by_runs: MutableMapping[str, list[str]]
     received: dict[str, dict[str, int]]
     versions_by_digest: MutableMapping[str, list[list[Any]]]
@@ -351,19 +351,18 @@ def holds_on(state: Facts, digest: str) -> dict[str, str]:
     held: dict[str, list[str]] = {}
     for hold, row in state.holds.items():
         held.setdefault(row["digest"], []).append(hold)
-    made: dict[str, list[str]] = {}
-    for output, runs in state.produced_by.items():
-        for run in runs:
-            made.setdefault(run, []).append(output)
     found: dict[str, str] = {}
-    seen, todo = {digest}, [digest]
+    seen, runs, todo = {digest}, set[str](), [digest]
     while todo:
         one = todo.pop()
         found |= dict.fromkeys(held.get(one, ()), one)
         for run in state.used_by_runs.get(one, ()):
-            for output in made.get(run, ()):
-                if output not in seen:
-                    seen.add(output)
-                    todo.append(output)
+            if run in runs:
+                continue
+            runs.add(run)
+            for edge in state.edges.get(run, ()):
+                if edge["fact"] == "produced" and edge["digest"] not in seen:
+                    seen.add(edge["digest"])
+                    todo.append(edge["digest"])
     # In a fixed order: a cached or trial state may order its tables differently, and every fold must give the same text.
     return dict(sorted(found.items()))

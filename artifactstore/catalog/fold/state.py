@@ -123,9 +123,12 @@ class State(Tables):
         stamp: dict[str, Any] = {"seq": seq, "time": time, "actor": txn["actor"], "txn": txn["txn"]}
         if "reason" in txn:
             stamp["reason"] = txn["reason"]
+        graph = self.adjacency if self.adjacency.ids else None
         for fact in map(sane, txn["facts"]):
             handler = _HANDLERS.get(fact["fact"])
             if handler is not None:
+                if graph is not None:
+                    graph.see(fact)
                 own = {**stamp, "reason": fact["reason"]} if "reason" in fact else stamp
                 handler(self, fact, {**own, "identity": txn["identity"]} if fact["fact"] == "approved" else own)
 
@@ -383,6 +386,7 @@ class State(Tables):
                 mine = {**mine, "identity": fact["identity"]}
             if kind == "versioned" and inner["digest"] in gone:
                 mine = {**mine, "removed": {**origin, "gone": True}}
+            self.adjacency.see(inner)
             _HANDLERS[kind](self, inner, mine)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from artifactstore.catalog.fold.adjacency import Adjacency
 from artifactstore.catalog.fold.sorted_metrics import SortedMetrics
 from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
 from artifactstore.catalog.spill.sqlite_file import LISTS, SPILLED, SqliteTables
@@ -124,7 +125,7 @@ class Tables:
         self._texts: dict[str, bytes] = {}
         self._base: SqliteTables | None = None
         self._growth = 1
-        self.sorted_metrics = SortedMetrics()
+        self.sorted_metrics, self.adjacency = SortedMetrics(), Adjacency()
         self._deltas: dict[str, bytes] = {}  # what differs from the file of large tables, of those never accessed
         self.base_head = 0  # the entry that this file stands at
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from artifactstore.catalog.lineage import (
@@ -39,8 +39,6 @@ class LineageGraph(Displayed):
     """A part of the lineage graph; prints as a tree, and can be drawn.
 
     Attributes:
-        artifacts: the matching artifacts, nearest first, without the start.
-        runs: its runs, nearest first.
         edges: (from, to, role), in the direction of data flow.
     """
 
@@ -57,12 +55,20 @@ class LineageGraph(Displayed):
         self._describe = describe  # adds what is read only where it is shown
         self._start = start
         self._up = up
-        self._chosen = chosen is not None
-        others = [node for node in graph.nodes.values() if node.id != start]
-        wanted = [node for node in others if node.type == "artifact" and (chosen is None or node.id in chosen)]
-        self.artifacts: Rows[Node] = Rows(Node, wanted)
-        self.runs: Rows[Node] = Rows(Node, [node for node in others if node.type == "run"])
-        self.edges = list(graph.edges)
+        self._chosen = chosen
+        self.edges = graph.edges
+
+    @cached_property
+    def artifacts(self) -> Rows[Node]:
+        """The matching artifacts, nearest first, without the start."""
+        chosen = self._chosen
+        found = [node for node in self if node.type == "artifact" and (chosen is None or node.id in chosen)]
+        return Rows(Node, found)
+
+    @cached_property
+    def runs(self) -> Rows[Node]:
+        """Its runs, nearest first."""
+        return Rows(Node, [node for node in self if node.type == "run"])
 
     def __len__(self) -> int:
         return len(self._graph.nodes) - 1
@@ -85,7 +91,7 @@ class LineageGraph(Displayed):
         from artifactstore.work.queries.lineage_tree import lineage_tree  # noqa: PLC0415 - as above
 
         self._describe(self._graph)
-        graph = self._graph if all or self._chosen else folded(self._graph, self._start)
+        graph = self._graph if all or self._chosen is not None else folded(self._graph, self._start)
         hint = {"more": more} if more else {}
         return lineage_tree(graph, self._start, up=self._up, depth=depth, **hint)
 
