@@ -24,11 +24,14 @@ __all__ = [
     "inputs_of",
     "is_companion",
     "node_of",
+    "output_metrics",
     "outputs_of",
     "reachable",
+    "record_of",
     "restrict",
     "run_info",
     "shortest_path",
+    "status_of",
     "tainted_above",
 ]
 
@@ -110,12 +113,25 @@ class RunInfo:
 
 def run_info(state: State, run: str, now: datetime | None = None, series: Callable[[str], Any] | None = None) -> RunInfo:
     """Return the record of a started run; `now` decides whether it still counts as running, `series` reads a metric's history."""
-    row = state.runs[run]
-    silent = now is not None and "status" not in row and now - parse_time(row.get("seen", row["time"])) > STALE
+    own = state.metrics.get(f"run:{run}", {})
+    return record_of(state, run, row=state.runs[run], metrics=own, outputs=output_metrics(state, run), now=now, series=series)
+
+
+def record_of(
+    state: State,
+    run: str,
+    *,
+    row: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    outputs: Mapping[str, float],
+    now: datetime | None,
+    series: Callable[[str], Any] | None,
+) -> RunInfo:
+    """Return the record of a run whose row, metrics and metrics of outputs were read before; see `run_info`."""
     return RunInfo(
         id=run,
         name=row["name"],
-        status="abandoned" if silent else row.get("status", "running"),
+        status=status_of(row, now),
         started=parse_time(row["time"]),
         finished=parse_time(row["finished"]) if "finished" in row else None,
         seconds=row.get("seconds"),
@@ -124,19 +140,27 @@ def run_info(state: State, run: str, now: datetime | None = None, series: Callab
         parent=row.get("parent"),
         error=row.get("error"),
         command=tuple(row.get("command", ())),
-        metrics=state.metrics.get(f"run:{run}", {}),
+        metrics=dict(metrics),
         code=code_of(state, run)[1],
         reads_seen=row.get("reads_seen"),
         around=tuple(row.get("around", ())),
         around_more=row.get("around_more", 0),
         programs=tuple(row.get("programs", ())),
         not_finite=row.get("not_finite", {}),
-        output_metrics=_of_outputs(state, run),
+        output_metrics=dict(outputs),
         _series=series,
     )
 
 
-def _of_outputs(state: State, run: str) -> dict[str, float]:
+def status_of(row: Mapping[str, Any], now: datetime | None) -> str:
+    """Return the status of a run by its row; `now` decides whether it still counts as running."""
+    if "status" in row:
+        return str(row["status"])
+    return "running" if now is None or now - parse_time(row.get("seen", row["time"])) <= STALE else "abandoned"
+
+
+def output_metrics(state: State, run: str) -> dict[str, float]:
+    """Return the latest value of each metric of what a run produced; the last output that has it counts."""
     found: dict[str, float] = {}
     for edge in state.edges.get(run, ()):
         if edge["fact"] == "produced":

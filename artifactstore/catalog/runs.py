@@ -2,18 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
-from functools import cached_property
 from itertools import islice
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from artifactstore.catalog.comparison import OPERATORS
 from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.run_fields import Fields, in_order, paths_of, text_of, value_at
 from artifactstore.catalog.series import Read
 from artifactstore.errors import InvalidInputError, UnsupportedError
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunTable", "Selection"]
 
-_TABLES: Final = ("params", "metrics", "code")  # whose keys are fields of their own
 _SAMPLE: Final = 100  # runs that decide which columns are shown
 _FEW: Final = 6  # metrics, and parameters, that are shown unless chosen
 _CONDITION: Final = re.compile(r"\s*([^\s<>=!~]+)\s*(>=|<=|==|!=|=|~|>|<)\s*(.+?)\s*", re.DOTALL)
@@ -42,14 +39,14 @@ class RunTable(Rows[RunInfo]):
         self,
         found: Sequence[RunInfo],
         columns: Sequence[str] | None = None,
-        of: "_Fields | None" = None,
+        of: "Fields | None" = None,
         *,
         read: Read | None = None,
         by: str | None = None,
     ) -> None:
         super().__init__(RunInfo, found)
         self.columns = None if columns is None else list(columns)
-        self._fields = of or _Fields(found)
+        self._fields = of or Fields(found)
         self._read = read
         self._by = by  # the column that it is sorted by
 
@@ -161,7 +158,7 @@ class RunTable(Rows[RunInfo]):
 
     def paths(self) -> list[str]:
         """Return the columns of all parameters and metrics."""
-        return _paths(self)
+        return paths_of(self)
 
     def values(self, column: str) -> list[Any]:
         """Return the values of a column, None where a run has none.
@@ -170,13 +167,13 @@ class RunTable(Rows[RunInfo]):
             InvalidInputError: none of the runs that the table was chosen from has such a column.
         """
         path = self._fields.known(column)
-        return [_value(run, path) for run in self]
+        return [value_at(run, path) for run in self]
 
     def _list(self, most: int) -> "list[Block]":
         from artifactstore.display.lists import list_outline, run_columns  # noqa: PLC0415 - most processes show no list
 
         sample = self[:_SAMPLE]
-        columns = run_columns(self.columns or self._usual(sample), _value, sample)
+        columns = run_columns(self.columns or self._usual(sample), value_at, sample)
         return list_outline("RunInfo", self, (), most=most, columns=columns)
 
     def listing(self) -> "Table":
@@ -186,13 +183,13 @@ class RunTable(Rows[RunInfo]):
 
         sample = self[:_SAMPLE]
         *usual, run = self._usual(sample)
-        return table_of(self, run_columns([run, *usual], _value, sample))
+        return table_of(self, run_columns([run, *usual], value_at, sample))
 
     def _usual(self, runs: Sequence[RunInfo]) -> list[str]:
         """Return the columns that are shown unless some were chosen: metrics, then parameters, those that differ first."""
-        found = _paths(runs)
+        found = paths_of(runs)
         params = [path for path in found if path.startswith("params.")]
-        params.sort(key=lambda path: len({_text(_value(run, path)) for run in runs}) < 2)
+        params.sort(key=lambda path: len({text_of(value_at(run, path)) for run in runs}) < 2)
         metrics = [path for path in found if path.startswith("metrics.")]
         for paths in (metrics, params):
             paths.sort(key=lambda path: path != self._by)
@@ -245,26 +242,32 @@ class Selection:
         object.__setattr__(self, "where", tuple(where))
         object.__setattr__(self, "columns", columns)
 
-    def of(self, runs: Sequence[RunInfo], read: Read | None = None) -> RunTable:
-        """Return the runs that meet the conditions, in order; `read` returns what runs logged.
+    def of(
+        self, runs: Sequence[Any], read: Read | None = None, records: Callable[[Sequence[Any]], list[RunInfo]] = list
+    ) -> RunTable:
+        """Return the runs that meet the conditions, in order.
+
+        Args:
+            runs: the runs, or candidates.
+            read: returns what runs logged.
+            records: returns the whole records of those that were chosen.
 
         Raises:
             InvalidInputError: a condition is malformed, or no run has such a field; the message has the nearest one.
         """
-        chosen, fields_of_all = list(runs), _Fields(runs)
+        chosen, fields_of_all = list(runs), Fields(runs)
         for asked, test in map(_condition, self.where):
             path = fields_of_all.known(asked)
-            chosen = [one for one in chosen if test(_value(one, path))]
+            chosen = [one for one in chosen if test(value_at(one, path))]
         by = None if self.sort is None else fields_of_all.known(self.sort.removeprefix("-"))
         if self.sort is not None and by is not None:
-            valued = [(_value(one, by), one) for one in chosen]
-            keyed = ((_order(value), one) for value, one in valued if value is not None)
-            having = sorted(keyed, key=itemgetter(0), reverse=self.sort.startswith("-"))
+            valued = [(value_at(one, by), one) for one in chosen]
+            having = in_order([pair for pair in valued if pair[0] is not None], reverse=self.sort.startswith("-"))
             chosen = [one for _, one in having] + [one for value, one in valued if value is None]
         if self.limit is not None:
             chosen = chosen[: self.limit]
         columns = None if self.columns is None else [fields_of_all.known(one) for one in self.columns]
-        return RunTable(chosen, columns, fields_of_all, read=read, by=by)
+        return RunTable(records(chosen), columns, fields_of_all, read=read, by=by)
 
 
 def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
@@ -281,9 +284,9 @@ def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
 
     def test(value: Any) -> bool:
         if sign == "~":
-            return value is not None and right.casefold() in _text(value).casefold()
+            return value is not None and right.casefold() in text_of(value).casefold()
         if sign in {"=", "==", "!="}:
-            return (value is not None and (value == wanted or _text(value) == right)) == (sign != "!=")
+            return (value is not None and (value == wanted or text_of(value) == right)) == (sign != "!=")
         if isinstance(value, datetime):
             return bool(OPERATORS[sign](value, _moment(right)))
         number = isinstance(value, int | float) and isinstance(wanted, int | float)
@@ -307,94 +310,3 @@ def _moment(text: str) -> datetime:
     except ValueError as error:
         raise InvalidInputError(f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z") from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _text(value: Any) -> str:
-    return (
-        value if isinstance(value, str) else value.isoformat() if isinstance(value, datetime) else json.dumps(value, default=str)
-    )
-
-
-def _order(value: Any) -> tuple[int, Any]:
-    """Return a key that compares with those of values of other types."""
-    if isinstance(value, bool | int | float):
-        return 0, value
-    return (1, value.isoformat()) if isinstance(value, datetime) else (2, _text(value))
-
-
-def _paths(runs: Iterable[RunInfo]) -> list[str]:
-    """Return the paths of all parameters and metrics, in the order of their first run."""
-    found: dict[str, None] = {}
-    known: set[tuple[str, ...]] = set()  # keys whose paths are found: those of most runs are the same
-    for name, table in (("params", "params"), ("metrics", "metrics"), ("metrics", "output_metrics")):
-        for run in runs:
-            values = getattr(run, table)
-            keys = None if dict in map(type, values.values()) else (name, *values)
-            if keys is None or keys not in known:
-                found |= dict.fromkeys(_flat(name, values))
-            if keys is not None:
-                known.add(keys)
-    return list(found)
-
-
-def _flat(prefix: str, value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping) and value and set(value) != {"repr"}:
-        for key, one in value.items():
-            yield from _flat(f"{prefix}.{key}", one)
-    elif value != {}:
-        yield prefix
-
-
-def _value(run: RunInfo, path: str) -> Any:
-    """Return the value at a path, or None."""
-    head, _, rest = path.partition(".")
-    value = getattr(run, head, None)
-    if not rest:
-        return value
-    found = _inside(value, rest)
-    return _inside(run.output_metrics, rest) if found is None and head == "metrics" else found
-
-
-def _inside(value: Any, path: str) -> Any:
-    while type(value) is dict or isinstance(value, Mapping):
-        if path in value:  # names may have dots of their own
-            return value[path]
-        key, _, path = path.partition(".")
-        value = value.get(key)
-    return None
-
-
-class _Fields:
-    """The fields of some runs, by their paths; those of parameters and metrics are collected once, when they are needed."""
-
-    def __init__(self, runs: Sequence[RunInfo]) -> None:
-        self._runs = runs
-
-    @cached_property
-    def _paths(self) -> list[str]:
-        return _paths(self._runs)
-
-    def known(self, path: str) -> str:
-        """Return the whole path of a field; `lr` alone means the only parameter or metric of that name.
-
-        Raises:
-            InvalidInputError: there is none, or several; the message has the nearest ones.
-        """
-        own = [one.name for one in fields(RunInfo) if one.repr]
-        if path in own or (path.partition(".")[0] == "code" and "." in path):
-            return path
-        paths = self._paths
-        if path in paths:
-            return path
-        short = [one for one in paths if one.partition(".")[2] == path]
-        if len(short) == 1:
-            return short[0]
-        if len(short) > 1:
-            raise InvalidInputError(f"{path!r} is ambiguous: {' or '.join(short)}")
-        if not paths and path.partition(".")[0] in _TABLES:
-            return path  # no run has anything: then no condition on it is met
-        short_names = {one.partition(".")[2]: one for one in paths}
-        near = get_close_matches(path, [*short_names, *paths, *own], n=3, cutoff=0.6)
-        nearest = dict.fromkeys(short_names.get(one, one) for one in near)
-        known = f"the nearest are {', '.join(nearest)}" if nearest else f"there are {', '.join([*own, *paths][:40])}"
-        raise InvalidInputError(f"no run has a column {path!r}; {known}")

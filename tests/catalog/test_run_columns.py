@@ -1,11 +1,16 @@
 """The columns of a table of runs: every parameter and metric has one, however alike most runs are."""
 
 from datetime import UTC, datetime
-from itertools import permutations
+from itertools import permutations, product
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+import artifactstore
 from artifactstore.catalog.lineage import RunInfo
-from artifactstore.catalog.runs import RunTable
+from artifactstore.catalog.runs import RunTable, Selection
+from artifactstore.work.session.caches import FoldCache
 
 PARAMS: tuple[dict[str, Any], ...] = (
     {"a": 1},
@@ -32,3 +37,36 @@ def test_each_field_of_any_run_is_a_column_in_any_order_of_the_runs():
     apart = [RunTable([run(number, params)]).paths() for number, params in enumerate(PARAMS)]
     together = RunTable([run(number, params) for number, params in enumerate(PARAMS)]).paths()
     assert set(together) == {path for paths in apart for path in paths}
+
+
+@pytest.mark.parametrize("filed", ["in memory", "in a file"])
+def test_what_is_chosen_before_records_are_made_is_what_would_be_chosen_of_all_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filed: str
+) -> None:
+    if filed == "in a file":
+        monkeypatch.setattr(FoldCache, "FILED", 0)
+    url, cache = str(tmp_path / "store"), tmp_path / "cache"
+    store = artifactstore.open(url, cache=cache)
+    with store.batch():
+        store.put({"n": 0}, "shared")
+    for number, (params, outputs) in enumerate(product((*PARAMS[:3], {"lr": 1}, {"lr": "x", "auc": 2}), range(2))):
+        with store.run("odd" if number % 2 else "even", params=params, code=False) as run:
+            if number % 3:
+                run.log(loss=number / 7)
+            made = [run.put({"n": 0 if one else number * 10 + one}, f"out-{one}") for one in range(outputs + 1)]
+            for one in made[: number % 3]:
+                store.registry.measure(one.ref, {"f1": number / 3 + len(made), "loss": 1.0})
+    whole = [store.lineage(one.id).runs[-1] for one in store.runs()]
+    assert any(len(one.output_metrics) > 1 for one in whole)
+    orders = (None, "-f1", "lr", "-params.lr", "started", "-seconds", "-a.b")
+    wheres = ((), "metrics.loss >= 0.5", "f1 < 9", ("status = finished", "params.lr = 1"), "name ~ dd")
+    store = artifactstore.open(url, "r", cache=cache)
+    store.names()
+    assert bool([*cache.rglob("fold-*.sqlite")]) == (filed == "in a file")
+    for sort, where, limit, name in product(orders, wheres, (None, 2), (None, "odd", "e*")):
+        rows = [one for one in whole if name is None or one.name.startswith(name[0])]
+        wanted = Selection(where, sort, limit, ("id", "name")).of(rows)
+        found = store.runs(name, where=where, sort=sort, limit=limit, columns=("id", "name"))
+        assert [*found] == [*wanted]
+        assert found.paths() == wanted.paths()
+        assert found.known("loss") == wanted.known("loss")

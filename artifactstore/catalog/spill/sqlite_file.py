@@ -10,9 +10,9 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -35,7 +35,7 @@ T = TypeVar("T")
 _SIGNED: Final = 2**63  # SQLite's integers are signed
 _PAGE: Final = 16_384  # bytes: a row larger than a quarter page gets a page of its own; at 4,096 this wastes a fifth of the file
 _QUERY_ROWS: Final = 500  # rows per query
-_DECODE_BATCH: Final = 200  # values decoded at a time
+_DECODE_BATCH: Final = 500  # values decoded at a time
 
 
 class SqliteTables:
@@ -245,15 +245,19 @@ class SqliteTables:
         return self._values(f"select key, value, sum from {table} order by {_order(table)}")  # noqa: S608
 
     def _values(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
-        """Yield the rows of a query of (key, value, checksum): in batches, since a call for each row takes longer than its JSON."""
+        """Yield the rows of a query of (key, value, checksum)."""
+        return chain.from_iterable(self._batches(query, values))
+
+    def _batches(self, query: str, values: tuple[Any, ...]) -> Iterator[Iterable[tuple[str, Any]]]:
+        """Yield the rows of a query in batches: a call for each row takes longer than its JSON."""
         try:
             found = self._file.execute(query, values)
             while rows := found.fetchmany(_DECODE_BATCH):
-                for key, value, checksum in rows:
-                    if type(value) is not bytes or xxh3_64_intdigest(value, len(key)) - _SIGNED != checksum:
-                        raise self._changed(key)
-                decoded = json.loads(b"[" + b",".join([value for _, value, _ in rows]) + b"]")
-                yield from zip([key for key, _, _ in rows], decoded, strict=True)
+                keys, texts, sums = zip(*rows, strict=True)
+                if not _are_whole(keys, texts, sums):
+                    for row in rows:
+                        self._checked(*row)
+                yield zip(keys, json.loads(b"[" + b",".join(texts) + b"]"), strict=True)
         except sqlite3.Error as error:
             raise self._damaged(str(error)) from error
 
@@ -361,6 +365,13 @@ def _decoded(rows: Iterable[tuple[T, bytes]]) -> Iterator[tuple[T, Any]]:
 
 def _sum(key: str, value: bytes, number: int = 0) -> int:
     return xxh3_64_intdigest(value, len(key) + (number << 32)) - _SIGNED
+
+
+def _are_whole(keys: Sequence[str], texts: Sequence[Any], sums: Sequence[Any]) -> bool:
+    """Return whether no row has changed, without a call for each."""
+    if {*map(type, texts)} != {bytes} or {*map(type, sums)} != {int}:
+        return False
+    return [*map(xxh3_64_intdigest, texts, map(len, keys))] == [one + _SIGNED for one in sums]
 
 
 def _remove(path: str, pid: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.spill.sqlite_file import SqliteTables, encoded
 
-__all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix", "load"]
+__all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix", "load", "plain"]
 
 _ABSENT: Final = object()
 _MAX_CACHED: Final = 50_000  # max rows of a table cached in memory after reading
@@ -140,8 +140,16 @@ class SpilledTable(MutableMapping[str, Any]):
         if self._order is None and self._count <= _MAX_CACHED and not self._base.recording:
             found = dict(self._stored())
             self._order = [*found]
-            self._loaded = {key: value for key, value in found.items() if key not in self.changed and key not in self.gone}
+            for key in (*self.changed, *self.gone):
+                found.pop(key, None)
+            self._loaded = found
         return self._order is not None
+
+    def plain(self) -> Mapping[str, Any]:
+        """Return the table for many lookups: a dict if its rows are in memory; valid as long as it does not change."""
+        if not self.load():
+            return self
+        return dict(self.pairs()) if self.changed or self.gone else self._loaded
 
     def _in_memory(self) -> Iterator[tuple[str, Any]]:
         return ((key, self._loaded.get(key)) for key in self._order or ())
@@ -244,6 +252,11 @@ def load(*tables: MutableMapping[str, Any]) -> None:
     for table in tables:
         if isinstance(table, SpilledTable):
             table.load()
+
+
+def plain(table: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Return a table for many lookups, as long as it does not change."""
+    return table.plain() if isinstance(table, SpilledTable) else table
 
 
 def get_many(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

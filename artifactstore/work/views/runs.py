@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.lineage import RunInfo, run_info
+from artifactstore.catalog.lineage import RunInfo, record_of, run_info, status_of
 from artifactstore.catalog.rows import Rows
+from artifactstore.catalog.run_fields import Candidate, candidates, records
 from artifactstore.catalog.runs import RunTable, Selection
 from artifactstore.catalog.series import Point, series
 from artifactstore.catalog.spill.table import load
@@ -22,9 +23,7 @@ __all__ = ["histories", "recorded", "runs"]
 
 def recorded(session: Session, state: State, run: str) -> RunInfo:
     """Return the record of a run, which can read the series of its metrics."""
-    # Abandoned runs are determined as of now; for a view of the past, as of its last entry.
-    now = datetime.now(UTC) if session.view is None else parse_time(state.header["time"])
-    return run_info(state, run, now, partial(_history, session, run))
+    return run_info(state, run, _now(session, state), partial(_history, session, run))
 
 
 def histories(session: Session, runs: Collection[str]) -> dict[str, dict[str, list[Point]]]:
@@ -49,9 +48,23 @@ def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Sele
         raise InvalidInputError(f"name must be a str, got {name!r}")
     with session.query_state() as state, gc_paused():
         if name is None:
-            load(state.runs, state.metrics, state.edges)
-        wanted = [run for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)]
-        found = [recorded(session, state, run) for run in wanted]
-    if name is not None and not found and "*" not in name:
-        raise NotFoundError(f"no run has the name {name!r}")
-    return (chosen or Selection()).of([one for one in found if status in (None, one.status)], partial(histories, session))
+            load(state.runs)
+        rows = {run: row for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)}
+        if name is not None and not rows and "*" not in name:
+            raise NotFoundError(f"no run has the name {name!r}")
+        now = _now(session, state)
+        if status is not None:
+            rows = {run: row for run, row in rows.items() if status_of(row, now) == status}
+
+        def record(one: Candidate) -> RunInfo:
+            read = partial(_history, session, one.id)
+            known = {"row": rows[one.id], "metrics": one.metrics, "outputs": one.output_metrics}
+            return record_of(state, one.id, **known, now=now, series=read)
+
+        found = candidates(state, rows, record)
+        return (chosen or Selection()).of(found, partial(histories, session), partial(records, state))
+
+
+def _now(session: Session, state: State) -> datetime:
+    """Return the time that decides which runs are abandoned: now, or that of the last entry of a view of the past."""
+    return datetime.now(UTC) if session.view is None else parse_time(state.header["time"])
