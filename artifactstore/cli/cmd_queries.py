@@ -112,7 +112,9 @@ def find(
     uses: Annotated[str | None, typer.Option(help="An artifact that they were made from.")] = None,
     code: Annotated[str | None, typer.Option(help="The commit that they were made with, or its first digits.")] = None,
     run: Annotated[str | None, typer.Option(help="The run that produced them: its id, its name or a pattern.")] = None,
-    since: Annotated[str | None, typer.Option(help="Put at this ISO time or later.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Put at this ISO time or later, or 2h, 3d, today, yesterday; UTC unless it has a zone.")
+    ] = None,
     at: At = None,
     store: StoreUrl = None,
     as_json: AsJson = False,

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -99,7 +99,11 @@ Ref = Annotated[
 ]
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="MOMENT", help="The store as it was: an entry's number, a date (its end, UTC) or a time."),
+    typer.Option(
+        "--at",
+        metavar="MOMENT",
+        help="The store as it was: an entry's number, a date (its end), or a time; UTC unless it has a zone.",
+    ),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", "-m", help="Why, for the audit trail.")]
 
@@ -189,19 +193,19 @@ def value_of(text: str) -> Any:
 
 
 def time_of(text: str | None, *, end: bool = False) -> datetime | None:
-    """Parse a time in ISO 8601, without a zone it is local; or one before now: `90s`, `15m`, `2h`, `3d`, `1w`, today, yesterday.
+    """Parse a time in ISO 8601, in UTC unless it has a zone; or one before now: `90s`, `15m`, `2h`, `3d`, `1w`, today, yesterday.
 
-    With `end` a day is its last moment, else its first.
+    Days are of UTC, as the times that commands print. With `end` a day is its last moment, else its first.
 
     Raises:
         InvalidInputError: the form differs.
     """
     if text is None:
         return None
-    now = datetime.now().astimezone()
+    now = datetime.now(UTC)
     if text in _DAYS:
         day = now.date() - timedelta(days=_DAYS[text])
-        return datetime.combine(day, time.max if end else time.min).astimezone()
+        return datetime.combine(day, time.max if end else time.min, UTC)
     try:
         if (match := _AGO.fullmatch(text)) is not None:
             return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
@@ -214,4 +218,4 @@ def time_of(text: str | None, *, end: bool = False) -> datetime | None:
         raise InvalidInputError(
             f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z, or 2h, 3d, yesterday"
         ) from error
-    return moment if moment.tzinfo else moment.astimezone()
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

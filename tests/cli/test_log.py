@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ import artifactstore
 from artifactstore.catalog.actions import Naming, action
 from artifactstore.cli import main
 from artifactstore.cli.options import time_of
+from artifactstore.cli.registry.arguments import day
 from artifactstore.errors import BackendError
+from artifactstore.model.encoding import format_time
 from artifactstore.work.queries.log import Following
+from artifactstore.work.session.as_of import _limit_of
 from tests.warm import Warm
 
 D1, D2, D3 = ("blake3:" + one * 64 for one in "123")
@@ -237,21 +240,24 @@ def test_a_limit_says_how_many_it_leaves_out(call: Call, options: list[str], sho
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
-def test_a_day_is_its_first_moment_since_and_its_last_until(zone: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_is(zone: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        for text in ("2026-11-30", "20261130", "today", "yesterday"):
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        for text in ("2026-11-30", "20261130", "today"):
             first, last = time_of(text), time_of(text, end=True)
-            assert first is not None
-            assert last is not None
-            assert (first.date(), f"{first:%H:%M:%S.%f}", f"{last:%H:%M:%S.%f}") == (
-                last.date(),
-                "00:00:00.000000",
-                "23:59:59.999999",
-            )
-        for text in ("2026-11-30T10:00", "2026-11-30T00:00:00Z", "2026-11-30 00:00+09:00"):
-            assert time_of(text, end=True) == time_of(text)
+            that = "2026-11-30" if text.startswith("2") else today
+            assert first == datetime.fromisoformat(f"{that}T00:00:00+00:00")
+            assert last == datetime.fromisoformat(f"{that}T23:59:59.999999+00:00")
+        assert time_of("yesterday") == datetime.fromisoformat(f"{today}T00:00:00+00:00") - timedelta(days=1)
+        for text in ("2026-11-30T10:00", "2026-11-30 10:00", "2026-11-30T10:00:00Z", "2026-11-30T19:00+09:00"):
+            wanted = datetime(2026, 11, 30, 10, tzinfo=UTC)
+            assert (time_of(text), time_of(text, end=True), day(text)) == (wanted, wanted, wanted)
+            assert _limit_of(text, 0) == format_time(wanted)
+        assert day("2026-11-30") == date(2026, 11, 30)
+        assert _limit_of("2026-11-30", 0) == "2026-11-30T23:59:59.999999Z"
+        assert time_of("1h") == pytest.approx(datetime.now(UTC) - timedelta(hours=1), abs=timedelta(minutes=1))
     finally:
         monkeypatch.undo()
         time.tzset()

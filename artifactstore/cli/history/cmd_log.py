@@ -33,7 +33,9 @@ def log(
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Only about this alias.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only actions of this actor.")] = None,
-    since: Annotated[str | None, typer.Option(help="From this time on: ISO 8601, or 2h, 3d, today, yesterday.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this time on: ISO 8601, or 2h, 3d, today, yesterday; UTC unless it has a zone.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Up to this time, likewise; of a day up to its end.")] = None,
     fact: Annotated[str | None, typer.Option(help="Only with this kind of fact.")] = None,
     txn: Annotated[str | None, typer.Option(help="A transaction, and its outcome.")] = None,

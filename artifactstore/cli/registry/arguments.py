@@ -103,7 +103,7 @@ def number_of(option: str, text: str, what: str = "a version like v3") -> int:
 
 
 def day(text: str | None) -> date | datetime | None:
-    """Parse `--until`: a date, or a time in ISO 8601; a time without a zone is local.
+    """Parse `--until`: a date, or a time in ISO 8601; a time without a zone is of UTC.
 
     Raises:
         InvalidInputError: neither.

@@ -17,7 +17,10 @@ def hold(
     ref: Ref,
     text: Why = None,
     until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="It cannot be released before this day (its end, UTC) or ISO time.")
+        str | None,
+        typer.Option(
+            metavar="DATE", help="It cannot be released before this day (its end) or ISO time; UTC unless it has a zone."
+        ),
     ] = None,
     reason: Reason = None,
     store: StoreUrl = None,
