@@ -41,6 +41,15 @@ def put(
         bool, typer.Option("--replace-metadata", help="Replace the metadata of unchanged content, not merge into them.")
     ] = False,
     base: Annotated[str | None, typer.Option(help="An artifact that shares content with this one.")] = None,
+    onto: Annotated[
+        str | None, typer.Option(metavar="REF", help="Make the version out of this artifact: PATH is laid over its files.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="With --onto: the folder in the artifact that PATH goes to.")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="With --onto: pattern of its files to leave out, as in .gitignore; may be repeated.")
+    ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Store a profile of each Parquet file.")] = False,
     profile_full: Annotated[bool, typer.Option("--profile-full", help="Likewise, computed from every row.")] = False,
     sha256: Annotated[bool, typer.Option("--sha256", help="Keep the SHA-256 digests of its files, as for a model.")] = False,
@@ -63,8 +72,7 @@ def put(
         options["verify"] = True
     if sha256:
         options["sha256"] = True
-    if base is not None:
-        options["base"] = base
+    options |= {key: value for key, value in {"base": base, "onto": onto, "at": at, "without": without}.items() if value}
     if profile or profile_full:
         numpy()  # before Arrow is loaded, which looks for numpy only then
         options["profile"] = "full" if profile_full else True

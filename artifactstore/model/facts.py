@@ -46,8 +46,16 @@ _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def is_adoptable(facts: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether another writer may append a transaction of these facts: not the start of a run whose id the caller chose."""
-    return all(fact.get("fact") in ADOPTABLE and not (fact["fact"] == "started" and fact.get("claimed")) for fact in facts)
+    """Return whether another writer may append a transaction of these facts.
+
+    Not the start of a run whose id the caller chose, and not a version that expects how many there are.
+    """
+    return all(
+        fact.get("fact") in ADOPTABLE
+        and not (fact["fact"] == "started" and fact.get("claimed"))
+        and not (fact["fact"] == "versioned" and "expect" in fact)
+        for fact in facts
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Version numbers of the store format: an entry has the lowest that its facts need, a reader reads up to the highest that it knows."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from artifactstore.errors import FormatError
@@ -9,13 +9,16 @@ from artifactstore.errors import FormatError
 __all__ = ["FIRST", "FORMAT", "check_format", "needed"]
 
 FIRST: Final = 1  # of every store that uses nothing newer
-FORMAT: Final = 2  # the highest that this version reads
+FORMAT: Final = 3  # the highest that this version reads
 _SECOND: Final = frozenset({"gated", "retained"})  # kinds of facts that give power over others, and came later
 
 
-def needed(facts: Iterable[Mapping[str, Any]]) -> int:
+def needed(facts: Sequence[Mapping[str, Any]]) -> int:
     """Return the lowest format that has these facts."""
-    return FIRST if _SECOND.isdisjoint([fact.get("fact") for fact in facts]) else 2
+    kinds = [fact.get("fact") for fact in facts]
+    if "versioned" in kinds and any("expect" in fact for fact in facts if fact.get("fact") == "versioned"):
+        return 3
+    return FIRST if _SECOND.isdisjoint(kinds) else 2
 
 
 def check_format(raw: bytes, what: str) -> None:

@@ -90,6 +90,41 @@ def test_the_newest_version_with_a_digest_is_meant_by_it(story: Story) -> None:
     assert story.state.version_of({"name": "x"}) is None
 
 
+@pytest.mark.parametrize(
+    ("before", "facts", "expected", "word"),
+    [
+        ([], ["a"], 0, None),
+        ([], ["a"], 1, "expect"),
+        (["a"], ["b"], 1, None),
+        (["a"], ["b"], 0, "expect"),
+        (["a", "b"], ["c"], 1, "expect"),
+        (["a", "b"], ["c"], 3, "expect"),
+        (["a"], ["a", "b"], 1, None),  # the first makes no version
+        (["a"], ["b", "a"], 2, None),
+        (["a"], ["b", "a"], 1, "expect"),
+        (["a", None], ["a", "b"], 2, None),  # removed: the first makes one again
+        (["a", None], ["a", "b"], 1, "expect"),
+    ],
+)
+def test_a_version_may_expect_how_many_there_are(
+    story: Story, before: list[str | None], facts: list[str], expected: int, word: str | None
+) -> None:
+    for one in before:
+        story.tell(versioned(one) if one is not None else removed("a"))
+    *first, last = facts
+    told = [*map(versioned, first), versioned(last, expect=expected)]
+    count = len(story.versions())
+    assert story.append(story.txn(*told), format=3) == [word]
+    assert (len(story.versions()) > count) is (word is None)
+
+
+def test_an_expectation_of_a_version_needs_its_format_and_a_number(story: Story) -> None:
+    assert story.append(story.txn(versioned("a", expect=0)), format=2) == ["format"]
+    for value in ("0", None, True, 0.0):
+        assert story.append(story.txn(versioned("a", name=f"n-{value!r:.4}", expect=value)), format=3) == [None]
+    assert story.append(story.txn(versioned("a", None, expect=7)), format=3) == [None]
+
+
 # -- aliases
 
 

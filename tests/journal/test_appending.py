@@ -29,7 +29,7 @@ from artifactstore.journal.chain import MAX_ENTRY, encode_entry, entry_key, fact
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, new_id
-from artifactstore.model.facts import WINDOW, parse_entry
+from artifactstore.model.facts import WINDOW, is_adoptable, parse_entry
 
 from .making import AUTHOR, CONFIG, TIME, Memory, Refused, appender_of, digest, fill, journal_of, measured, txn, with_config
 
@@ -103,6 +103,12 @@ def journal_of_entries(backend: Memory) -> list[Any]:
 def test_only_what_a_clean_up_alone_can_void_is_adoptable(backend: Memory, fact: dict[str, Any], *, adoptable: bool) -> None:
     _commit(appender_of(journal_of(backend)), fact)
     assert journal_of_entries(backend)[0]["txns"][0]["adoptable"] is adoptable
+
+
+def test_a_version_that_expects_how_many_there_are_is_not_adoptable() -> None:
+    version = {"fact": "versioned", "name": "x", "digest": digest("a"), "kind": "data"}
+    assert is_adoptable([version])
+    assert not is_adoptable([{**version, "expect": 0}])
 
 
 def test_the_fold_shares_nothing_with_the_caller(backend: Memory) -> None:

@@ -239,7 +239,7 @@ def test_a_newer_format_stops_reading_and_leaves_what_was_read() -> None:
     raws = fill(backend, 3)
     journal = journal_of(backend)
     journal.catch_up()
-    backend.write(entry_key(4), canonical_json({"format": 3, "previous": str(Digest.of(raws[-1])), "seq": 4}))
+    backend.write(entry_key(4), canonical_json({"format": 4, "previous": str(Digest.of(raws[-1])), "seq": 4}))
     with pytest.raises(FormatError):
         journal.catch_up()
     assert journal.head == 3

@@ -78,7 +78,7 @@ def test_an_entry_under_another_number_is_damage() -> None:
 def test_a_newer_format_is_refused_before_anything_else_is_looked_at() -> None:
     raw = encode_entry(1, FIRST, writer="0" * 32, time=TIME, txns=[])
     with pytest.raises(FormatError, match="upgrade"):
-        join(raw.replace(b'"format":1', b'"format":3'), 1, FIRST)
+        join(raw.replace(b'"format":1', b'"format":4'), 1, FIRST)
     with pytest.raises(FormatError, match="upgrade"):
         join(b'{"format": 7, "shape": "unheard of"}', 1, FIRST)
 

@@ -4,7 +4,7 @@ Each rule was once missing from a model, which then lost data or reported false 
 The texts of voids are part of the state that snapshots publish: changing one makes earlier snapshots differ from the fold.
 """
 
-from collections.abc import Container, Iterable, Mapping, MutableMapping
+from collections.abc import Container, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -18,7 +18,7 @@ from artifactstore.model.facts import WINDOW, Fact
 if TYPE_CHECKING:
     from artifactstore.model.schema import Txn
 
-__all__ = ["Facts", "Void", "holds_on", "judge", "relies_on_lost"]
+__all__ = ["Facts", "Void", "holds_on", "judge", "relies_on_lost", "versions_after"]
 
 # Facts that name a digest whose bytes must exist; facts that only refer to one (used, measured, tainted …) need none.
 _NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
@@ -213,6 +213,8 @@ def _judge_fact(
         return Void("run", f"the run {fact['run']!r} has finished", fact) if run is not None and "status" in run else None
     if kind == "aliased" and (void := _alias_moves(state, fact, new)) is not None:
         return void
+    if kind == "versioned" and "expect" in fact and (void := _version_follows(state, fact, new)) is not None:
+        return void
     if kind in _NEEDS_HOLDER:
         digest = fact.get("digest")
         if digest is None:
@@ -299,6 +301,27 @@ def _alias_moves(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void
     if "removed" in state.names[name][number - 1]:
         return Void("missing", f"{name}:v{number} was removed in entry {state.names[name][number - 1]['removed']['seq']}", fact)
     return None
+
+
+def _version_follows(state: Facts, fact: Fact, new: Mapping[str, list[str]]) -> Void | None:
+    """A version that was made out of the newest one is void where that is not the newest any more."""
+    expected, name = fact["expect"], fact["name"]
+    if type(expected) is not int or name is None:
+        return None
+    rows = state.names.get(name, [])
+    count = versions_after(rows, new.get(name, ()))
+    if count == expected:
+        return None
+    return Void("expect", f"{name} was expected to have {expected} versions, and has {count}", fact)
+
+
+def versions_after(rows: Sequence[Mapping[str, Any]], new: Iterable[str]) -> int:
+    """Return how many versions a name has after these digests became its next ones: one that is the newest already is none."""
+    count = len(rows)
+    last = rows[-1]["digest"] if rows and "removed" not in rows[-1] else None
+    for digest in new:
+        count, last = count + (digest != last), digest
+    return count
 
 
 def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]], freed: Container[str] = frozenset()) -> Void | None:

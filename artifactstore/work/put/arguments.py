@@ -11,7 +11,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json, check_json
 from artifactstore.model.facts import Fact
 from artifactstore.model.json_values import json_value, number_of
-from artifactstore.model.reference import check_alias, check_kind, check_name
+from artifactstore.model.reference import Referable, check_alias, check_kind, check_name
 from artifactstore.work.settings.paths import strings
 
 __all__ = [
@@ -58,6 +58,10 @@ class PutOptions(TypedDict, total=False):
         format: the format of an object, such as `text` or `pickle`; by default chosen by its type (docs/reference/objects.md).
         allow_empty: permit a folder without files after a version with files; refused otherwise, as an unmounted disk looks like it.
         base: a reference to an artifact that shares content with this one.
+        onto: an artifact that the new version is made out of: the source is laid over its files, of which no byte is read. With the
+            own name, other writers' versions that come first are kept, too: everything lands. The own name may be new.
+        at: with `onto`: the folder in the artifact that the source goes to; by default its root.
+        without: with `onto`: patterns of its files to leave out, in .gitignore syntax. The source may then be None.
         profile: for a table object: False stores no profile (the default is True), `full` computes everything from every row
             instead of a sample. For a file, a folder or a URL: True or `full` reads its Parquet files (`.parquet`, `.pq`) a second
             time and stores a profile of each; the default is False. Existing content is not stored again, and gets no profile.
@@ -80,6 +84,9 @@ class PutOptions(TypedDict, total=False):
     verify: bool
     format: str
     base: str
+    onto: str | Referable
+    at: str
+    without: Sequence[str]
     profile: bool | str
     sha256: bool
     executor: Any

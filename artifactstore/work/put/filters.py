@@ -22,12 +22,14 @@ class Excluder:
     Args:
         patterns: as passed by the caller.
         roots: the names of the source: absolute paths, or its URL; patterns that begin with one are relative to the source.
+        option: the argument that they were passed as, for messages.
 
     Raises:
         InvalidInputError: a pattern cannot match anything in the source.
     """
 
-    def __init__(self, patterns: Sequence[str], roots: Sequence[str] = ()) -> None:
+    def __init__(self, patterns: Sequence[str], roots: Sequence[str] = (), *, option: str = "exclude") -> None:
+        self._option = option
         self._given = list(dict.fromkeys(patterns))
         self._roots = [root.rstrip("/") for root in roots]
         self._rules = [self._rule(pattern) for pattern in self._given]
@@ -74,9 +76,11 @@ class Excluder:
             for meant in _otherwise(self._given[at], name, disk):
                 other = Excluder([meant])
                 if any(other.below(path) for path in paths):
-                    raise InvalidInputError(f"exclude=[{self._given[at]!r}] matches nothing: {_RELATIVE}; expected {meant!r}")
+                    raise InvalidInputError(
+                        f"{self._option}=[{self._given[at]!r}] matches nothing: {_RELATIVE}; expected {meant!r}"
+                    )
         named = ", ".join(repr(self._given[at]) for at in idle)
-        warnings.warn(f"exclude=[{named}] matched nothing: {_RELATIVE}", UserWarning, stacklevel=6)
+        warnings.warn(f"{self._option}=[{named}] matched nothing: {_RELATIVE}", UserWarning, stacklevel=6)
 
     def _inside(self, idle: list[int], disk: str) -> list[int]:
         """Return the patterns that match nothing in excluded folders either, as far as those were checked."""
@@ -102,7 +106,7 @@ class Excluder:
             match = _matcher(text)
         except ValueError as error:
             raise InvalidInputError(
-                f"exclude=[{given!r}] is not a pattern: {_RELATIVE}; put a backslash before *, ?, [ or !"
+                f"{self._option}=[{given!r}] is not a pattern: {_RELATIVE}; put a backslash before *, ?, [ or !"
             ) from error
         return keep, match, plain.lstrip("/")
 

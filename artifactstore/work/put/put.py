@@ -13,6 +13,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Version
 from artifactstore.content.manifests.compact_lists import Digests, OptionalDigests, Texts
 from artifactstore.content.manifests.listing_lines import plain_lines
+from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.known_chunks import FalseChunksError, check_reused
 from artifactstore.content.side_content import store_side
 from artifactstore.content.write.ingest import ingest
@@ -52,7 +53,12 @@ def put(
     try:
         return _put(session, source, name, options=options, **described)
     except Exception as error:
-        if is_object(source, options or {}) and not isinstance(source, Artifact | Version) and is_in_run(session):
+        if (
+            source is not None
+            and is_object(source, options or {})
+            and not isinstance(source, Artifact | Version)
+            and is_in_run(session)
+        ):
             from artifactstore.work.put.keep import keep  # noqa: PLC0415 - only for a put that has failed
 
             keep(source, {"name": name, **described}, options or {}, error, stored=_put)
@@ -66,14 +72,24 @@ def _put(
     left: dict[str, Any] = dict(options or {})
     executor = check_executor(left.pop("executor", None))
     request = checked_request(source, name, options=left, **described)
+    given = None
+    if {"onto", "at", "without"} & left.keys():
+        from artifactstore.work.put.onto import find_onto, take_options  # noqa: PLC0415 - few puts build on another artifact
+
+        given = take_options(left, source)
     kind, reason = described.get("kind"), described.get("reason")
     if isinstance(source, Artifact | Version):
         if left:
             raise InvalidInputError(f"{', '.join(sorted(left))} cannot be used: {source.ref} is copied as it is")
         return copy(session, source, request, kind, reason)
-    an_object = is_object(source, left)
+    an_object = given is None and is_object(source, left)
     chosen = check_options(left, is_object=an_object)
-    found = find(session, source, chosen, request)
+    if given is None:
+        found = find(session, source, chosen, request)
+    else:
+        found = find_onto(session, source, chosen, request, given)
+        assert found.onto is not None  # made just now
+        request = found.onto.request(request, kind)
     found.verify, found.sha256 = chosen.get("verify", False), chosen.get("sha256", False)
     found.executor = executor
     if isinstance(source, str) and "://" in source and "?" not in source and not found.root:
@@ -83,7 +99,7 @@ def _put(
 
         found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
     made = put_listed(session, found, request, reason)
-    if found.root:
+    if found.root and found.onto is None:
         remember(session, found.root, made, how="put", exclude=chosen.get("exclude", ()), links=chosen.get("links", "keep"))
     if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
         warnings.warn(lacking, UserWarning, stacklevel=4)
@@ -129,7 +145,9 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
         refuse_if_moved(session.url, state)
         alive_at = state.head
         wanted = candidates(state, request.name)
-        if found.hint and not found.may_be_empty and not found.folder.files and not found.folder.links:
+        if found.onto is not None:
+            alive_at = found.onto.begin(state)
+        elif found.hint and not found.may_be_empty and not found.folder.files and not found.folder.links:
             _refuse_emptied(state, request)
     folder = found.folder
     stats = core.stats if not found.rehash else None
@@ -142,7 +160,7 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
         hint_secret(path for path, digest in zip(folder.paths, known_digests, strict=True) if digest is None)
     if found.likely_known:
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
-    if folder.files and all(digest is not None for digest in known_digests):
+    if found.onto is None and folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, known_digests, core.algorithm)
         held = session.holds(str(digest), read=found.verify, proves=partial(first_false_file, folder.files))
         if held and not _lacks_sha256(session, found, str(digest)):
@@ -150,10 +168,14 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
                 return Prepared(facts_of(state, request, str(digest), [], single=found.single), alive_at, str(digest))
     if found.base is not None:
         wanted.insert(0, session.resolve(found.base).digest)
+    shared: Sequence[Manifest] = ()
+    if found.onto is not None:
+        shared = found.onto.known()
+        wanted = list(dict.fromkeys([*filter(None, [found.onto.digest]), *wanted]))
     distrusted: set[str] = set()
     while True:
         try:
-            return _store(session, core, found, request, (wanted, known_digests, alive_at, distrusted))
+            return _store(session, core, found, request, (wanted, known_digests, alive_at, distrusted), shared=shared)
         except FalseChunksError as error:
             distrust(session, distrusted, error)
 
@@ -164,6 +186,8 @@ def _store(
     found: PutSource,
     request: PutRequest,
     known_before: tuple[Sequence[str], Sequence[bytes | None], int, Collection[str]],
+    *,
+    shared: Sequence[Manifest],
 ) -> Prepared:
     """Upload missing content, relying on the likeliest manifests except shunned ones.
 
@@ -175,6 +199,8 @@ def _store(
     total = folder.size
     known = known_chunks(session, wanted, total, without=distrusted)
     earlier = known.manifests
+    for manifest in shared:
+        known.add(manifest)
     uploads = Uploads(session)
     if "" not in distrusted:
         known.add(uploads.known)
@@ -209,11 +235,14 @@ def _store(
         check_reused(done.manifest, own, known, core.footers, read=found.verify)
         noting = threading.Thread(target=core.stats.store, args=(hashed,), kwargs={"hashed_at": started})
         noting.start()
+        laid = 0 if found.onto is None else found.onto.lay(done, sha256=sha256)
         made, staged, stored, size = _finish_manifest(session, found, done)
     noting.join()
     with session.state(fresh=False) as state:
         facts = facts_of(state, request, made, stored, single=found.single)
-    uploaded = done.uploaded + size + (0 if others is None else others.uploaded)
+    if found.onto is not None:
+        facts = found.onto.facts(facts)
+    uploaded = done.uploaded + laid + size + (0 if others is None else others.uploaded)
     return Prepared(facts, alive_at, made, staged, uploaded, uploads)
 
 
@@ -239,7 +268,7 @@ def _finish_manifest(session: Session, found: PutSource, done: Ingested) -> tupl
         The artifact's digest, the manifest if it was written, the facts to record, and the bytes written.
     """
     manifest = done.manifest
-    manifest.modes, manifest.format = found.modes, found.format
+    manifest.modes, manifest.format = found.modes or manifest.modes, found.format
     content, identity = manifest.identify()
     digest = str(identity)
     batch = session.batch()
@@ -252,7 +281,8 @@ def _finish_manifest(session: Session, found: PutSource, done: Ingested) -> tupl
 
 
 def _holds(session: Session, found: PutSource, done: Ingested, digest: str) -> bool:
-    held = session.holds(digest, read=found.verify, proves=partial(first_false_file, done.files, own=done.manifest))
+    proves = found.onto.proves if found.onto is not None else partial(first_false_file, done.files, own=done.manifest)
+    held = session.holds(digest, read=found.verify, proves=proves)
     return held and not _lacks_sha256(session, found, digest)
 
 
@@ -303,7 +333,10 @@ def _identity(found: PutSource, digests: Sequence[bytes | None], algorithm: str)
 
 
 def _uncommitted(session: Session, prepared: Prepared, request: PutRequest, found: PutSource, *, new: bool) -> Artifact:
-    size, files = found.folder.size, len(found.folder.files)
+    if prepared.staged is not None:
+        size, files = prepared.staged.manifest.size, len(prepared.staged.manifest.paths)
+    else:
+        size, files = found.folder.size, len(found.folder.files)
     record = Version(
         name=request.name,
         version=None,

@@ -27,6 +27,7 @@ from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path
 
 if TYPE_CHECKING:
+    from artifactstore.work.put.onto import Onto
     from artifactstore.work.put.profiling import Profiling
 
 __all__ = ["PutSource", "find", "found_object", "is_object", "local_source"]
@@ -54,6 +55,7 @@ class PutSource:
     likely_known: bool = False  # then it is hashed as a whole before any upload
     executor: Any = None  # whose workers store the content of its files
     url: tuple[str, Mapping[str, Any]] | None = None  # where its files come from, if that is a URL
+    onto: "Onto | None" = None  # the artifact that its files are laid over
     hint: bool = False  # whether to warn of files that look like secrets, once
 
 

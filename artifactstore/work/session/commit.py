@@ -15,22 +15,25 @@ from artifactstore.work.session.session import Session
 __all__ = ["commit", "one_fact"]
 
 _TRIES = 3  # times that a put stores its content if clean-up takes it before the commit
+_OVERTAKEN = 200  # times that it is made anew out of a newer version
 
 
 class _GoneError(Exception):
     """References were condemned meanwhile: prepare again."""
 
 
-def commit(
-    session: Session, *steps: Step, reason: str | None = None, prepared: Sequence[Prepared] | None = None
-) -> list[Prepared]:
-    """Prepare and append; prepare anew if clean-up takes content that was just stored.
+class _OvertakenError(Exception):
+    """Another version came first: make this one out of it."""
+
+
+def commit(session: Session, *steps: Step, reason: str | None = None, prepared: list[Prepared] | None = None) -> list[Prepared]:
+    """Prepare and append; prepare anew if clean-up takes content that was just stored, or another version comes first.
 
     Args:
         session: the store.
         steps: what to commit, as one transaction.
         reason: recorded with the transaction.
-        prepared: results of the steps that are prepared already.
+        prepared: results of the steps that are prepared already; where they are prepared anew, it gets the new ones.
 
     Raises:
         InvalidInputError: a fact has a field that readers would ignore.
@@ -40,9 +43,13 @@ def commit(
         OutcomeUnknownError: the commit was sent, and no reply came.
     """
     core = session.core_to_write()
-    for tried in range(_TRIES):
-        with one_state(anew=bool(tried)):  # the append reads the head again, and decides by it
-            made = [step.run(core) for step in steps] if tried or prepared is None else list(prepared)
+    made: list[Prepared] = [] if prepared is None else prepared
+    anew, gone, overtaken = prepared is None, 0, 0
+    while gone < _TRIES and overtaken < _OVERTAKEN:
+        with one_state(anew=bool(gone or overtaken)):  # the append reads the head again, and decides by it
+            for at, step in enumerate(steps if anew else ()):
+                made[at : at + 1] = [step.run(core)]
+        anew = True
         facts = [cleaned(fact) for one in made for fact in one.facts]
         _refuse_malformed(facts)
         if not facts:
@@ -54,11 +61,19 @@ def commit(
             core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_error_for, reason=reason)
             committed = True
         except _GoneError:
+            gone += 1
+            continue
+        except _OvertakenError:
+            overtaken += 1
             continue
         finally:
             _settle(steps, made, committed=committed)
         core.journal.seal()
         return made
+    if overtaken >= _OVERTAKEN:
+        raise ConflictError(
+            f"other writers made new versions of the same name {_OVERTAKEN} times meanwhile; nothing was committed: put again"
+        )
     raise CondemnedBeforeCommitError(
         f"clean-up condemned the content of this put {_TRIES} times in a row; nothing was committed: put again when gc has finished"
     )
@@ -104,6 +119,8 @@ def _refuse_malformed(facts: Sequence[Fact]) -> None:
 def _error_for(void: Void) -> Exception:
     if void.code in {"condemned", "holder", "base", "window"}:
         return _GoneError(str(void))
+    if void.code == "expect" and void.fact is not None and void.fact["fact"] == "versioned":
+        return _OvertakenError(str(void))
     if void.code == "missing":
         return NotFoundError(f"{void.text}: nothing was changed")
     error: RefusedError | ConflictError

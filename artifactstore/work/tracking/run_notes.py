@@ -139,6 +139,17 @@ class RunRecord:
                 facts.append(fact)
             return facts
 
+    def builds_on(self, digest: str, name: str | None, version: int | None) -> list[Fact]:
+        """Return the fact to commit with an output that is made out of an artifact: none if this run made or read that."""
+        with self._lock:
+            if digest in self._used or digest in self._produced:
+                return []
+        with self.session.state(fresh=False) as state:
+            if self.run in state.produced_by.get(digest, ()):
+                return []
+        fact: Fact = {"fact": "used", "run": self.run, "digest": digest, "role": "onto"}
+        return [fact | {key: value for key, value in {"name": name, "version": version}.items() if value is not None}]
+
     def sent(self, facts: Iterable[Fact]) -> None:
         """Remove committed facts."""
         gone = list(facts)
