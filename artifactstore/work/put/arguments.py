@@ -11,7 +11,8 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json, check_json
 from artifactstore.model.facts import Fact
 from artifactstore.model.json_values import json_value, number_of
-from artifactstore.model.reference import Referable, check_alias, check_kind, check_name
+from artifactstore.model.listing import check_path
+from artifactstore.model.reference import Referable, as_reference, check_alias, check_kind, check_name
 from artifactstore.work.settings.paths import strings
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_options",
     "checked_request",
     "facts_of",
+    "take_onto",
 ]
 
 
@@ -118,6 +120,29 @@ class PutRequest:
     not_finite: dict[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     replace: bool = False
+
+
+def take_onto(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Take `onto`, `at` and `without` out of the options of a put; None if it is onto nothing.
+
+    Raises:
+        InvalidInputError: one has an invalid value, or lacks `onto`.
+    """
+    found: dict[str, Any] = {one: options.pop(one) for one in ("onto", "at", "without") if one in options}
+    if not found:
+        return None
+    if "onto" not in found:
+        raise InvalidInputError(f"{' and '.join(f'{one}=' for one in found)} goes with onto=: put(source, name, onto='name', …)")
+    if not isinstance(found["onto"], str):
+        found["onto"] = as_reference(found["onto"])
+    at = found.get("at", "")
+    if not isinstance(at, str):
+        raise InvalidInputError(f"at={at!r}: expected a str, the folder in the artifact that the source goes to")
+    found["at"] = at.rstrip("/") if at.strip("/") else ""
+    if found["at"]:
+        check_path(found["at"])
+    found["without"] = strings(found.get("without", ()), "without")
+    return found
 
 
 def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:

@@ -17,65 +17,18 @@ from artifactstore.content.read.open_file import open_chunks, prove
 from artifactstore.content.side_content import parse_sha256, read_side
 from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.layer import Layers, lay_over
-from artifactstore.content.write.source import Folder
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.facts import Fact
-from artifactstore.model.listing import check_path
-from artifactstore.model.reference import Reference, as_reference
+from artifactstore.model.reference import Reference
 from artifactstore.work.get.artifact import record_of
 from artifactstore.work.get.taint_check import check_taint
-from artifactstore.work.put.arguments import PutOptions, PutRequest
+from artifactstore.work.put.arguments import PutRequest
 from artifactstore.work.put.filters import Excluder
-from artifactstore.work.put.sources import PutSource, find, is_object
 from artifactstore.work.session.prepared import Batch, Prepared
 from artifactstore.work.session.session import Session
-from artifactstore.work.settings.paths import strings
 from artifactstore.work.tracking.current_run import current
 
-__all__ = ["Onto", "find_onto", "take_options"]
-
-
-def take_options(options: dict[str, Any], source: Any) -> dict[str, Any] | None:
-    """Take `onto`, `at` and `without` out of the options of a put; None if it is onto nothing.
-
-    Raises:
-        InvalidInputError: one has an invalid value, or does not apply.
-    """
-    found: dict[str, Any] = {one: options.pop(one) for one in ("onto", "at", "without") if one in options}
-    if not found:
-        return None
-    if "onto" not in found:
-        raise InvalidInputError(f"{' and '.join(f'{one}=' for one in found)} goes with onto=: put(source, name, onto='name', …)")
-    if not isinstance(found["onto"], str):
-        found["onto"] = as_reference(found["onto"])
-    at = found.get("at", "")
-    if not isinstance(at, str):
-        raise InvalidInputError(f"at={at!r}: expected a str, the folder in the artifact that the source goes to")
-    found["at"] = at.rstrip("/") if at.strip("/") else ""
-    if found["at"]:
-        check_path(found["at"])
-    found["without"] = strings(found.get("without", ()), "without")
-    if source is None:
-        if not found["without"]:
-            raise InvalidInputError("put(None, …, onto=…) leaves files out: pass without=[patterns]")
-    elif is_object(source, options):
-        raise InvalidInputError("onto= is for files, folders and URLs; this is an object: put it under a name of its own")
-    return found
-
-
-def find_onto(session: Session, source: Any, options: PutOptions, request: PutRequest, given: Mapping[str, Any]) -> PutSource:
-    """List the source of a put onto an artifact.
-
-    Raises:
-        InvalidInputError: the source cannot be stored, or the artifact is an object.
-        NotFoundError: there is no such artifact.
-    """
-    if request.name is None:
-        raise InvalidInputError("onto= makes the next version of a name: pass the name")
-    found = PutSource(Folder(), may_be_empty=True) if source is None else find(session, source, options, request)
-    found.single, found.may_be_empty = False, True
-    found.onto = Onto(session, request.name, given)
-    return found
+__all__ = ["Onto"]
 
 
 class Onto:

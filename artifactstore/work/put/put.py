@@ -27,12 +27,20 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import record_own
 from artifactstore.work.get.artifact import Artifact, of_committed
-from artifactstore.work.put.arguments import Description, PutOptions, PutRequest, check_options, checked_request, facts_of
+from artifactstore.work.put.arguments import (
+    Description,
+    PutOptions,
+    PutRequest,
+    check_options,
+    checked_request,
+    facts_of,
+    take_onto,
+)
 from artifactstore.work.put.copy import copy
 from artifactstore.work.put.filters import hint_secret
 from artifactstore.work.put.known_content import candidates, distrust, fresh_hooks, known_chunks, store_manifest
 from artifactstore.work.put.resume import Uploads
-from artifactstore.work.put.sources import PutSource, find, found_object, is_object
+from artifactstore.work.put.sources import PutSource, find, find_onto, found_object, is_object
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.origins import remember
@@ -72,11 +80,7 @@ def _put(
     left: dict[str, Any] = dict(options or {})
     executor = check_executor(left.pop("executor", None))
     request = checked_request(source, name, options=left, **described)
-    given = None
-    if {"onto", "at", "without"} & left.keys():
-        from artifactstore.work.put.onto import find_onto, take_options  # noqa: PLC0415 - few puts build on another artifact
-
-        given = take_options(left, source)
+    given = take_onto(left)
     kind, reason = described.get("kind"), described.get("reason")
     if isinstance(source, Artifact | Version):
         if left:

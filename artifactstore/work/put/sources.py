@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from artifactstore.work.put.onto import Onto
     from artifactstore.work.put.profiling import Profiling
 
-__all__ = ["PutSource", "find", "found_object", "is_object", "local_source"]
+__all__ = ["PutSource", "find", "find_onto", "found_object", "is_object", "local_source"]
 
 _LAST: Final = 8  # versions of a name that are compared with an object
 _HINTED: Final = (".git", "__pycache__", ".ipynb_checkpoints")
@@ -87,6 +87,28 @@ def find(session: Session, source: Any, options: PutOptions, request: PutRequest
             raise InvalidInputError("source_options= is for URLs of remote storage; this is on this machine")
         found = _local(session, source, options, request)
     found.base, found.may_be_empty, found.hint = options.get("base"), options.get("allow_empty", False), True
+    return found
+
+
+def find_onto(session: Session, source: Any, options: PutOptions, request: PutRequest, given: Mapping[str, Any]) -> PutSource:
+    """List the source of a put onto an artifact.
+
+    Raises:
+        InvalidInputError: the source cannot be stored, or the artifact is an object.
+        NotFoundError: there is no such artifact.
+    """
+    from artifactstore.work.put.onto import Onto  # noqa: PLC0415 - few puts build on another artifact
+
+    if source is None:
+        if not given["without"]:
+            raise InvalidInputError("put(None, …, onto=…) leaves files out: pass without=[patterns]")
+    elif is_object(source, options):
+        raise InvalidInputError("onto= is for files, folders and URLs; this is an object: put it under a name of its own")
+    if request.name is None:
+        raise InvalidInputError("onto= makes the next version of a name: pass the name")
+    found = PutSource(Folder(), may_be_empty=True) if source is None else find(session, source, options, request)
+    found.single, found.may_be_empty = False, True
+    found.onto = Onto(session, request.name, given)
     return found
 
 
