@@ -229,8 +229,9 @@ class Appender:
             raw, self._entry(head + 1, previous, now, [*map(Ticket.complete, good), *(one.txn for one in others)], form)
         )
         turns.win(head + 1, len(txns))
-        for ticket in good:
-            ticket.committed = Committed(ticket.txn, head + 1)
+        with journal.lock:
+            for ticket in good:
+                ticket.land(head + 1, journal.fold)
         return 0
 
     @staticmethod
@@ -261,6 +262,7 @@ class Appender:
                 if ticket.posted < 0 and ticket.tried <= head and head - ticket.record["birth"] >= INBOX_FOLDER:
                     self._renew(ticket, head)  # it is in no entry and in none under way; writers look at new ones alone
             ticket.record["base"] = head
+            ticket.checked = ticket.checked if ticket.posted >= 0 else head
             jobs.append(partial(self._post_one, ticket, ticket.posted))
             ticket.posted = head
         if len(jobs) < 2 or not journal.backend.is_remote:
@@ -333,7 +335,7 @@ class Appender:
         if found is not None and (found[1] is None or ticket.posted < 0):
             seq, void = found
             if void is None:
-                ticket.committed = Committed(txn, seq)
+                ticket.land(seq, self.journal.fold)
             else:
                 ticket.error = ConflictError(f"the transaction reached entry {seq} and has no effect there ({void}): try again")
         elif head >= ticket.record["birth"] + WINDOW:

@@ -32,6 +32,9 @@ class Fold(Protocol):
     def predict(self, txns: "Sequence[Txn]", time: str) -> Sequence[Any]:
         """Judge transactions like the next entry would."""
 
+    def lost(self, txn: "Txn") -> Any:
+        """Return why a transaction relies on content that was found lost since its references were checked, or None."""
+
     def vouches(self, digest: str, seq: int) -> bool:
         """Whether a fact records that a snapshot contains the journal up to an entry."""
 

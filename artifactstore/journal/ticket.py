@@ -16,10 +16,12 @@ class Committed:
     Attributes:
         txn: its id.
         seq: its entry.
+        lost: why its content is stored again, if that was found lost before another writer could see it; else None.
     """
 
     txn: str
     seq: int
+    lost: Any = None
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +34,7 @@ class Ticket:
         size: bytes of its facts.
         refuse: converts the fold's code for a void transaction to the error to raise.
         tried: the highest entry that it was sent in; while the head is below, it may still land there.
+        checked: the head at which what it relies on was last compared with what was found lost.
         posted: the highest base that it was posted to the inbox with, or -1; from then on any writer may append it.
         yielded: whether other writers were asked to let it through.
         committed: where it took effect.
@@ -43,6 +46,7 @@ class Ticket:
     facts: list[Fact]
     size: int
     refuse: Callable[[Any], Exception]
+    checked: int = 0
     tried: int = 0
     posted: int = -1
     yielded: bool = False
@@ -59,6 +63,17 @@ class Ticket:
     def txn(self) -> str:
         """Its id."""
         return str(self.record["txn"])
+
+    def land(self, seq: int, fold: Any) -> None:
+        """Note that it took effect in an entry.
+
+        Args:
+            seq: the entry.
+            fold: the state with that entry.
+        """
+        # What was posted is appended by any writer who sees no mark yet, and nothing takes it back.
+        lost = fold.lost({**self.complete(), "checked": self.checked}) if self.posted >= 0 else None
+        self.committed = Committed(self.txn, seq, lost)
 
     def complete(self) -> dict[str, Any]:
         """Return the transaction with all its facts, as the fold judges it."""

@@ -227,6 +227,62 @@ def test_what_clean_up_made_void_is_not_adopted(backend: Memory) -> None:
     assert len(_entry(backend, 2)["txns"]) == 1
 
 
+def _with_content(seq: int) -> list[dict[str, Any]]:
+    return [txn(seq, _stored("a", manifest="a" * 32, packs=["b" * 32]), _versioned("a", "first"))]
+
+
+_MARK = {"fact": "damaged", "digest": digest("a"), "manifest": "a" * 32}
+_ROBBERY = {"fact": "condemned", "manifests": [], "packs": ["b" * 32]}
+
+
+@pytest.mark.parametrize("loss", [_MARK, _ROBBERY], ids=["marked", "condemned"])
+@pytest.mark.parametrize("relies", ["on the content", "on a chunk", "on nothing"])
+def test_what_relies_on_content_that_was_lost_since_is_not_adopted(backend: Memory, relies: str, loss: dict[str, Any]) -> None:
+    fill(backend, 2, make=lambda seq: _with_content(1) if seq == 1 else [txn(2, loss)])
+    theirs = {
+        "on the content": [_versioned("a", "second")],
+        "on a chunk": [_stored("c", packs=["b" * 32]), _versioned("c")],
+        "on nothing": [_stored("c", packs=["e" * 32]), _versioned("c")],
+    }[relies]
+    _post(backend, {**txn(2, *theirs), "base": 1})
+    appender = _appender(backend)
+    _commit(appender)
+    adopted = relies == "on nothing" and loss is _MARK  # what a clean-up precedes is checked anew by its own writer
+    assert len(_entry(backend, 3)["txns"]) == 1 + adopted
+
+
+@pytest.mark.parametrize("loss", [_MARK, _ROBBERY], ids=["marked", "condemned"])
+@pytest.mark.parametrize("relies", ["on the content", "on nothing"])
+@pytest.mark.parametrize("when", ["before its entry", "after its entry"])
+def test_a_writer_is_told_that_what_it_posted_was_lost_meanwhile(
+    backend: Memory, monkeypatch: pytest.MonkeyPatch, when: str, relies: str, loss: dict[str, Any]
+) -> None:
+    """It took effect, by whose hand so ever; success without content would be a lie."""
+    fill(backend, 1, make=_with_content)
+    real = Inbox.post
+
+    def post(self: Inbox, record: Any) -> None:
+        real(self, record)
+        monkeypatch.setattr(Inbox, "post", real)
+        other = appender_of(journal_of(backend))
+        other.journal.catch_up()
+        if when == "after its entry":
+            other._turns._until = math.inf
+            _commit(other)
+            other._turns._until = None
+        _commit(other, loss)
+
+    monkeypatch.setattr(Inbox, "post", post)
+    appender = _appender(backend)
+    if relies == "on nothing":
+        assert _commit(appender, _stored("c"), _versioned("c")).lost is None
+        return
+    done = _commit(appender, _versioned("a", "second"))
+    assert done.seq == (2 if when == "after its entry" else 3)
+    assert (done.lost is not None) == (when == "before its entry")
+    assert done.lost is None or done.lost.code == "holder"
+
+
 def test_a_clean_up_adopts_nothing(backend: Memory) -> None:
     _post(backend, txn(1, measured()))
     appender = _appender(backend)

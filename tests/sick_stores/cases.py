@@ -109,6 +109,22 @@ def condemn_a_pack_alone(root: Path) -> None:
     (root / pack_key(packs[0])).unlink()
 
 
+def condemn_a_pack_that_stays(root: Path) -> None:
+    said(root, {"fact": "condemned", "manifests": [], "packs": holder_of(root, "name:v1")[2]})
+
+
+def put_what_was_robbed(root: Path) -> None:
+    data = store_of(root).get("name:v1")
+    condemn_a_pack_alone(root)
+    store_of(root).put(data, "name-again")
+
+
+def lose_a_manifest_and_say_so(root: Path) -> None:
+    digest, holder, _ = holder_of(root, "name:v1")
+    said(root, {"fact": "damaged", "digest": digest, "manifest": holder})
+    (root / manifest_key(holder)).unlink()
+
+
 def condemn_what_is_named(root: Path) -> None:
     _, holder, packs = holder_of(root, "name:v1")
     said(root, {"fact": "condemned", "manifests": [holder], "packs": packs})
@@ -305,6 +321,11 @@ CASES: Final = [
     # -- what clean-up meets, and leaves
     Case("a missing manifest, and a clean-up", lambda r: shutil.rmtree(r / "manifests"), clean, CorruptionError, "manifest"),
     Case("a pack condemned without its manifest", condemn_a_pack_alone, get, CorruptionError, "pack is missing"),
+    Case("a pack condemned without its manifest that is still there", condemn_a_pack_that_stays, get, None, "", WHOLE, WHOLE),
+    Case("a pack condemned without its manifest, and a clean-up", condemn_a_pack_that_stays, clean, CorruptionError, r"condemns content that name:v1 needs.*put the content again", WHOLE, WHOLE),
+    Case("a pack condemned without its manifest, and its content put again", put_what_was_robbed, lambda s: s.verify(level="frames").ok and get(s), None, "", WHOLE, WHOLE),
+    Case("a lost manifest that is marked, and a clean-up", lose_a_manifest_and_say_so, clean, None, ""),
+    Case("a lost manifest that is marked", lose_a_manifest_and_say_so, get, CorruptionError, "manifests/.*is missing"),
     Case("a version whose content was condemned", condemn_what_is_named, get, NotFoundError, r"clean-up took its content in entry \d+", LOST, LOST),
     Case("condemned objects that are still there", lambda r: said(r, {"fact": "condemned", "manifests": [ZERO], "packs": [ZERO]}), get, None, "", WHOLE, WHOLE),
     Case("objects that no entry names", lambda r: [shutil.copytree(r / "packs", r / "packs2"), *(p.rename(r / f"packs/{p.parent.name}/{ZERO}.pack") for p in [one(r, "packs2/*/*")]), shutil.rmtree(r / "packs2")], get, None, "", WHOLE, WHOLE),

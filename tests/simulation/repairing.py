@@ -25,7 +25,7 @@ from artifactstore.model.digest import Digest, hash_bytes
 
 from .checker import live_digests
 from .scenario import Outcome, Scenario
-from .tasks import NAMES, WORDS, Habits, Process, name_of
+from .tasks import NAMES, TRIES, WORDS, Habits, Process, Refused, name_of
 from .uploading import _manifest_of, letter_of
 from .world import InlinePool, Violation
 
@@ -61,6 +61,33 @@ class Mender(Process):
     def is_stored(self, word: str) -> bool:
         """Return whether a put of a word uploads nothing: what was marked as damaged is stored again."""
         return bool(self.journal.fold.intact(name_of(word)))
+
+    def _put(self, word: str, name: str) -> None:
+        """Put as `work.session.commit` does: what took effect by way of the inbox and was lost meanwhile is stored again."""
+        facts: list[dict[str, Any]] = [{"fact": "versioned", "name": name, "digest": name_of(word), "kind": "data"}]
+        for _ in range(TRIES):
+            alive_at = self.journal.catch_up()
+            made = facts if self.is_stored(word) else [self.upload(word), *facts]
+            if not made:
+                return
+            try:
+                seq = self.commit(made, alive_at)
+            except Refused as refused:
+                if refused.code not in {"condemned", "holder", "base"}:
+                    raise
+                continue
+            if self.lost is None:
+                self._is_there(name_of(word), seq)
+                return
+            self.world.log(f"    lost: {self.lost}")
+            facts = []
+
+    def _is_there(self, digest: str, seq: int) -> None:
+        """A put that succeeds in an entry is not of content that was marked as lost before."""
+        truth = self.journal.fold
+        marks = [truth.damaged.get(one, seq) for one in truth.holders.get(digest, ())]
+        if marks and all(mark < seq for mark in marks):
+            raise Violation(f"a put of {digest} succeeds in entry {seq}, and it was marked as lost in {marks}")
 
     def _shared(self, word: str) -> dict[str, str]:
         fold, found = self.journal.fold, dict[str, str]()

@@ -233,7 +233,7 @@ class Scenario:
             appender._turns._until = 1e12  # it has lost a race just before all begins, and does not forget it
         copies = [] if name else self.copies
         own = partial(self._own_history, name)
-        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies, own)
+        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies, own_history=own)
 
     def _own_history(self, name: str) -> tuple[Journal, Appender]:
         """A history for whoever deletes: of entries alone, as `work.cleaning.own_history` makes it."""

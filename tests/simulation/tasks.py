@@ -69,6 +69,7 @@ class Process:
     Attributes:
         told: marker of a transaction → what its caller was told: an entry's number, `failed` or `unknown`.
         copies: checkers of the places that this one is copied to.
+        lost: why what was committed last is to be stored again.
     """
 
     world: World
@@ -79,6 +80,7 @@ class Process:
     habits: Habits
     told: dict[str, int | str]
     copies: list[Checker] = field(default_factory=list)
+    lost: Any = None
     own_history: Callable[[], tuple[Journal, Appender]] = field(default=_nowhere)
 
     def fork_neighbours(self) -> None:
@@ -101,7 +103,7 @@ class Process:
         except (Refused, BackendError):
             self.told[marker] = "failed"
             raise
-        self.told[marker] = done.seq
+        self.told[marker], self.lost = done.seq, done.lost
         return done.seq
 
     def insist(self, call: Callable[[], Any]) -> Any:

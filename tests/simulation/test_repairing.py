@@ -7,9 +7,10 @@ from unittest.mock import patch
 
 import pytest
 
-from artifactstore.catalog.fold import judge as judge_module
+from artifactstore.catalog.fold import state as state_module
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.packs.pack import pack_key
+from artifactstore.journal.ticket import Committed, Ticket
 from artifactstore.maintenance.repair import chunks as chunks_module
 from artifactstore.maintenance.repair.content import ContentRepair
 
@@ -23,6 +24,10 @@ MUTANT_SEEDS = 600
 REAL_MARK = ContentRepair._mark
 REAL_RELOCATE = ContentRepair._relocate
 REAL_LACKING = ContentRepair._lacking
+
+
+def _as_if_nothing_was_lost(self: Ticket, seq: int, _fold: Any) -> None:
+    self.committed = Committed(self.txn, seq)
 
 
 def _without_marks(self: ContentRepair, lost: Any, holders: Any) -> None:
@@ -64,8 +69,9 @@ MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "what is lost is marked": _patches((ContentRepair, "_mark", _without_marks)),
     "a put heeds the marks": _patches((State, "intact", lambda self, digest: bool(self.holders.get(digest)))),
     "an appender looks for marks since its references were checked": _patches(
-        (judge_module, "relies_on_lost", lambda _state, _txn: None)
+        (state_module, "relies_on_lost", lambda _state, _txn: None)
     ),
+    "what was posted and lost meanwhile is stored again": _patches((Ticket, "land", _as_if_nothing_was_lost)),
     "each chunk is checked before it is written anew": _patches(
         (repairing, "fetch", _unchecked), (chunks_module, "hash_bytes", lambda _data, _algorithm: _AnyDigest())
     ),

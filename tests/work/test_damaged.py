@@ -1,6 +1,7 @@
 """What is marked as damaged is stored again when it is put, and shares nothing with new content."""
 
 import itertools
+import math
 import random
 import warnings
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 import pytest
 
 import artifactstore
+from artifactstore import CorruptionError
+from artifactstore.catalog.fold.judge import Void
 from artifactstore.catalog.fold.state import State
+from artifactstore.journal.inbox import Inbox
+from artifactstore.journal.ticket import Committed, Ticket
 from artifactstore.model.digest import Digest
 from artifactstore.store import Store
 from tests.maintenance.facts import tell
@@ -129,6 +134,39 @@ def txn(state: State, *facts: dict[str, Any], base: int) -> dict[str, Any]:
         "checked": base,
         "facts": list(facts),
     }
+
+
+def test_a_put_that_was_posted_and_lost_meanwhile_stores_again(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Any writer may append what was posted: its put looks at what became of the content."""
+    made, real = store.put(CONTENT, "n"), Inbox.post
+    writer = artifactstore.open(store.url, cache=None)
+    writer._session.core_to_write().appender._turns._until = math.inf  # it has lost a race lately
+
+    def post(self: Inbox, record: Any) -> None:
+        real(self, record)
+        monkeypatch.setattr(Inbox, "post", real)
+        damage(Path(store.url), "missing pack")
+        mark(artifactstore.open(store.url, cache=None), made.digest)
+
+    monkeypatch.setattr(Inbox, "post", post)
+    assert writer.put(CONTENT, "m").version == 1
+    again = artifactstore.open(store.url, cache=None)
+    assert again.get("m") == CONTENT
+    assert [one.seq for one in again.log(fact="versioned")] == [1, 3], "it took effect once, its content came later"
+
+
+def test_a_put_whose_content_is_lost_again_and_again_fails(store: Store, monkeypatch: pytest.MonkeyPatch):
+    real = Ticket.land
+
+    def land(self: Ticket, seq: int, fold: Any) -> None:
+        real(self, seq, fold)
+        if self.facts[0]["fact"] == "stored":
+            mark(artifactstore.open(store.url, cache=None), self.facts[0]["digest"])
+            self.committed = Committed(self.txn, seq, Void("holder", "it was found lost"))
+
+    monkeypatch.setattr(Ticket, "land", land)
+    with pytest.raises(CorruptionError, match=r"took effect.*it was found lost.*put it again"):
+        store.put(CONTENT, "m")
 
 
 @pytest.mark.parametrize("since", ["before", "after"])

@@ -18,7 +18,7 @@ from artifactstore.model.facts import WINDOW, Fact
 if TYPE_CHECKING:
     from artifactstore.model.schema import Txn
 
-__all__ = ["Facts", "Void", "holds_on", "judge", "relies_on_lost", "versions_after"]
+__all__ = ["Facts", "Void", "holds_on", "judge", "versions_after"]
 
 # Facts that name a digest whose bytes must exist; facts that only refer to one (used, measured, tainted …) need none.
 _NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
@@ -74,7 +74,6 @@ class Facts(Protocol):
     manifests: MutableMapping[str, list[Any]]
     condemned_manifests: dict[str, int]
     condemned_packs: dict[str, int]
-    damaged: dict[str, int]
     names: MutableMapping[str, list[dict[str, Any]]]
     aliases: dict[str, dict[str, list[dict[str, Any]]]]
     holds: dict[str, dict[str, Any]]
@@ -339,31 +338,6 @@ def _not_held(state: Facts, fact: Fact, new: Mapping[str, list[str]], freed: Con
     for hold, one in holds_on(state, digest).items():
         if hold not in freed:
             return Void("held", f"{one} is held ({hold})" + ("" if one == digest else f" and was made from {digest}"), fact)
-    return None
-
-
-def relies_on_lost(state: Facts, txn: Mapping[str, Any]) -> Void | None:
-    """Return why a transaction should not be appended: what it relies on was found lost since its references were checked.
-
-    For whoever appends. The fold itself never judges by it: a `damaged` fact has no power over others.
-
-    Args:
-        state: the state before it.
-        txn: the transaction; `checked`, if it is there, is the entry at which its references were checked, else its base.
-    """
-    since = txn.get("checked", txn["base"])
-    lost = {one for one, seq in state.damaged.items() if seq > since}
-    if not lost:
-        return None
-    packs = {pack for one in lost for pack in state.manifests[one][2]}
-    stored = {fact["digest"] for fact in txn["facts"] if fact["fact"] == "stored"}
-    for fact in txn["facts"]:
-        if fact["fact"] == "stored" and not packs.isdisjoint(fact["packs"]):
-            return Void("holder", f"packs of {fact['digest']} were found damaged since entry {since}", fact)
-        if fact["fact"] == "versioned" and fact["digest"] not in stored:
-            holders = state.holders.get(fact["digest"], ())
-            if not lost.isdisjoint(holders) and all(one in state.damaged for one in holders):
-                return Void("holder", f"{fact['digest']} was found lost since entry {since}", fact)
     return None
 
 

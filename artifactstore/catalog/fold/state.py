@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactstore.catalog.fold.lost import is_whole, relies_on_lost
 from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
 from artifactstore.catalog.fold.tables import Tables
 from artifactstore.catalog.fold.times import reset_by
@@ -85,15 +86,13 @@ class State(Tables):
 
     def predict(self, txns: "Sequence[Txn]", time: str) -> "list[Void | None]":
         """Judge transactions as the next entry would, in order, and leave the state unchanged."""
-        from artifactstore.catalog.fold.judge import judge, relies_on_lost  # noqa: PLC0415 - as above
+        from artifactstore.catalog.fold.judge import judge  # noqa: PLC0415 - as above
 
         seq, time = self.head + 1, max(time, self.header["time"])
         outcome: list[Void | None] = []
         with self._recording(), self._trial():
             for txn in txns:
-                void = judge(self, txn, seq, alone=len(txns) == 1, time=time)
-                if void is None and self.damaged:
-                    void = relies_on_lost(self, txn)
+                void = judge(self, txn, seq, alone=len(txns) == 1, time=time) or self.lost(txn)
                 outcome.append(void)
                 if void is None:
                     self._fold(txn, seq, time)
@@ -102,10 +101,13 @@ class State(Tables):
 
     # -- reading
 
+    def lost(self, txn: "Mapping[str, Any] | Txn") -> "Void | None":
+        """Return why a transaction relies on content that was found lost since its references were checked, or None."""
+        return relies_on_lost(self, txn) if self.damaged or self.condemned_packs else None
+
     def intact(self, digest: str) -> bool:
         """Return whether a manifest holds this digest of which no fact says that bytes are lost: such content need not be stored again."""
-        holders = self.holders.get(digest, ())
-        return bool(holders) if not self.damaged else any(one not in self.damaged for one in holders)
+        return any(is_whole(self, one) for one in self.holders.get(digest, ()))
 
     def vouches(self, digest: str, seq: int) -> bool:
         """Return whether a fact vouches for a snapshot at an entry."""

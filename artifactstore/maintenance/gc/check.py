@@ -15,7 +15,7 @@ from artifactstore.content.manifests.parquet import decode
 from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionError, NotFoundError
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.gc.live import live_digests
-from artifactstore.maintenance.gc.plan import Plan
+from artifactstore.maintenance.gc.plan import Plan, needed_holders
 from artifactstore.model.digest import Digest
 from artifactstore.runtime.threads import Pool
 
@@ -48,12 +48,17 @@ def check_kept(journal: Journal, state: State, plan: Plan) -> None:
                     f"{fault}, and {digest} needs it: nothing was condemned or deleted. Restore it from a copy of the store, or remove "
                     "the artifact",
                     digest=digest,
-                    location=manifest_key(str(state.current_manifest(digest))),
+                    location=manifest_key(str(_readable(state, digest))),
                 )
 
 
+def _readable(state: State, digest: str) -> str | None:
+    """Return the manifest that readers of an artifact will use; None if bytes of each are known to be lost: then all of them stay."""
+    return next((one for one in reversed(needed_holders(state, state.holders[digest])) if one not in state.damaged), None)
+
+
 def _fault(journal: Journal, state: State, digest: str, whole: bool) -> str | None:  # noqa: FBT001 - mapped over
-    """Return what is wrong with the current manifest of an artifact, or None.
+    """Return what is wrong with the manifest that readers of an artifact will use, or None.
 
     Args:
         journal: the store's.
@@ -61,9 +66,9 @@ def _fault(journal: Journal, state: State, digest: str, whole: bool) -> str | No
         digest: of the artifact.
         whole: decode it too, and compare it with the journal.
     """
-    manifest = state.current_manifest(digest)
-    if manifest is None or manifest in state.damaged:
-        return None  # known to be lost
+    manifest = _readable(state, digest)
+    if manifest is None:
+        return None
     key, (_, expected, packs), fact = manifest_key(manifest), state.manifests[manifest], state.stored.get(digest, {})
     read = journal.backend.read_large if is_large(int(fact.get("files", 0)), int(fact.get("size", 0))) else journal.backend.read
     try:

@@ -137,7 +137,7 @@ class _Collection:
         what = f"{rows[-1][0]}:v{rows[-1][1]}" if rows else digest
         return CorruptionError(
             f"{entry_key(max(seqs, default=0))} condemns content that {what} needs: no clean-up does that. Nothing was deleted; find "
-            f"out who appended it (`artifactstore log`); remove {what}, clean up, and put its content again",
+            f"out who appended it (`artifactstore log`), then put the content again, which stores it anew, or remove {what}",
             digest=digest,
             location=entry_key(max(seqs, default=0)),
         )

@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from artifactstore.backend.base import Stored
+from artifactstore.catalog.fold.lost import is_robbed
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.maintenance.gc.live import is_live, live_digests
 
-__all__ = ["Plan", "judge_anew", "make_plan", "spare_young"]
+__all__ = ["Plan", "judge_anew", "make_plan", "needed_holders", "spare_young"]
 
 
 @dataclass(slots=True)
@@ -78,12 +79,13 @@ def make_plan(state: State, list_objects: Callable[[str], Iterable[Stored]], *, 
     for digest, holders in state.holders.items():
         if holders and digest in live:
             robbed.discard(digest)
-            keep.update(_needed_holders(state, holders))
+            keep.update(needed_holders(state, holders))
             if len(holders) > 1:
                 plan.replaced.append(digest)
     condemned_manifests, condemned_packs = {*state.condemned_manifests}, {*state.condemned_packs}
     kept_packs: set[str] = set()
     excused: set[str] = set()
+    expected: set[str] = set()  # packs of kept manifests of which nothing is known to be lost
     known_packs: set[str] = set()
     for manifest, (digest, _, packs) in state.manifests.items():
         if manifest in keep:
@@ -92,6 +94,8 @@ def make_plan(state: State, list_objects: Callable[[str], Iterable[Stored]], *, 
                 robbed.add(digest)
             if manifest in state.damaged:
                 excused.update((manifest, *packs))
+            else:
+                expected.update(packs)
         elif manifest not in condemned_manifests:
             plan.manifests[manifest] = -1
             known_packs.update(packs)
@@ -101,15 +105,24 @@ def make_plan(state: State, list_objects: Callable[[str], Iterable[Stored]], *, 
     _judge_listed(plan, (kept_packs, condemned_packs, dead), (), list_objects("packs/"), pack_key)
     plan.packs = {pack: size for pack, size in dead.items() if size >= 0}  # one that is not there needs no condemning
     if excused:
-        absent = {*map(manifest_key, excused), *map(pack_key, excused)}
+        absent = {*map(manifest_key, excused), *map(pack_key, excused - expected)}
         plan.missing = [key for key in plan.missing if key not in absent]
     return plan
 
 
-def _needed_holders(state: State, holders: Sequence[str]) -> list[str]:
-    """Return the manifests of an artifact that must stay: the current one, and the last one of which nothing is lost."""
-    whole = next((one for one in reversed(holders) if one not in state.damaged), holders[-1]) if state.damaged else holders[-1]
-    return [holders[-1]] if whole == holders[-1] else [holders[-1], whole]
+def needed_holders(state: State, holders: Sequence[str]) -> Sequence[str]:
+    """Return the manifests of an artifact that must stay: the current one, and the last one of which nothing is lost.
+
+    If something is lost of each, all stay: a repair may bring any of them back, and needs the packs that its fact names. One
+    whose packs are condemned stays only where there is no other: it cannot be read for long.
+    """
+    if len(holders) == 1:
+        return holders
+    usable = [one for one in holders if not is_robbed(state, one)] or holders
+    whole = next((one for one in reversed(usable) if one not in state.damaged), None)
+    if whole is None:
+        return usable
+    return [whole] if whole == usable[-1] else [usable[-1], whole]
 
 
 def _judge_listed(
@@ -200,4 +213,4 @@ def judge_anew(plan: Plan, state: State, facts: Iterable[Mapping[str, Any]]) -> 
 
 def _stays(state: State, manifest: str, digest: str, by_runs: Collection[str]) -> bool:
     holders = state.holders.get(digest, ())
-    return bool(holders) and manifest in _needed_holders(state, holders) and is_live(state, digest, by_runs)
+    return bool(holders) and manifest in needed_holders(state, holders) and is_live(state, digest, by_runs)

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from artifactstore.catalog.fold.lost import is_robbed
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import resolve
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.maintenance.gc.litter import Litter
 from artifactstore.maintenance.gc.live import is_live
-from artifactstore.maintenance.gc.plan import Plan
+from artifactstore.maintenance.gc.plan import Plan, needed_holders
 from artifactstore.model.reference import Reference
 
 __all__ = ["Why"]
@@ -69,9 +70,10 @@ class Why:
         digest = self._state.manifests[manifest][0]
         name = f"manifest {manifest}"
         if manifest in self._state.holders.get(digest, ()) and self._is_live(digest):
-            current = self._state.current_manifest(digest)
-            if manifest == current or current in self._state.damaged:
+            needed = needed_holders(self._state, self._state.holders[digest])
+            if manifest in needed:
                 return f"kept: {name} ← {self._path(digest)}"
+            current = needed[0] if is_robbed(self._state, manifest) else self._state.current_manifest(digest)
             return f"dead: {name}: {current} holds {digest} now"
         seq = self._state.condemned_manifests.get(manifest)
         return f"dead: {name}{'' if seq is None else f' (condemned in entry {seq})'}: {self._death(digest)}"

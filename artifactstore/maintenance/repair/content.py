@@ -128,8 +128,14 @@ class ContentRepair:
         used = dict.fromkeys(pack for one in layouts.values() if one.manifest is not None for pack in one.manifest.packs)
         footers = Footers(self.backend)
 
+        with self.journal.lock:
+            condemned = {pack: seq for pack in used if (seq := self.journal.fold.condemned_packs.get(pack)) is not None}
+
         def look(pack: str) -> PackState:
-            return look_at_pack(self.backend, pack, self.algorithm, footers=footers)
+            found = look_at_pack(self.backend, pack, self.algorithm, footers=footers)
+            if found.sound and pack in condemned:  # by a writer that left its manifest: it can go at any time
+                found.why = f"{pack_key(pack)} was condemned by entry {condemned[pack]}"
+            return found
 
         workers = max(1, min(4, self.backend.concurrency))
         if workers < 2:

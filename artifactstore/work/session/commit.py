@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 from artifactstore.catalog.fold.judge import Void
-from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.errors import (
+    CondemnedBeforeCommitError,
+    ConflictError,
+    CorruptionError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+)
 from artifactstore.model.facts import Fact
 from artifactstore.model.fields import malformed
 from artifactstore.work.secrets import cleaned
@@ -41,8 +48,10 @@ def commit(session: Session, *steps: Step, reason: str | None = None, prepared: 
         CondemnedBeforeCommitError: clean-up took the content repeatedly.
         RefusedError: a hold or a move forbids it.
         OutcomeUnknownError: the commit was sent, and no reply came.
+        CorruptionError: it took effect, and what it stored or shares was found lost again and again.
     """
     core = session.core_to_write()
+    lost = None
     made: list[Prepared] = [] if prepared is None else prepared
     anew, gone, overtaken = prepared is None, 0, 0
     while gone < _TRIES and overtaken < _OVERTAKEN:
@@ -52,14 +61,16 @@ def commit(session: Session, *steps: Step, reason: str | None = None, prepared: 
         anew = True
         facts = [cleaned(fact) for one in made for fact in one.facts]
         _refuse_malformed(facts)
+        if lost is not None:
+            facts = [fact for fact in facts if fact["fact"] == "stored"]  # the rest took effect
         if not facts:
             _settle(steps, made, committed=True)  # everything was stored already
             return made
         alive_at = min(one.alive_at for one in made)
         committed = False
         try:
-            core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_error_for, reason=reason)
-            committed = True
+            lost = core.appender.commit(facts, birth=alive_at, alive_at=alive_at, refuse=_error_for, reason=reason).lost
+            committed = lost is None
         except _GoneError:
             gone += 1
             continue
@@ -68,8 +79,15 @@ def commit(session: Session, *steps: Step, reason: str | None = None, prepared: 
             continue
         finally:
             _settle(steps, made, committed=committed)
+        if lost is not None:
+            gone += 1
+            continue
         core.journal.seal()
         return made
+    if lost is not None:
+        raise CorruptionError(
+            f"this took effect, but its content was found lost {_TRIES} times in a row ({lost.text}): put it again"
+        )
     if overtaken >= _OVERTAKEN:
         raise ConflictError(
             f"other writers made new versions of the same name {_OVERTAKEN} times meanwhile; nothing was committed: put again"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from artifactstore.backend.wrappers.caching import evict
+from artifactstore.catalog.fold.lost import is_whole
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import resolve
 from artifactstore.content.manifests.manifest import Manifest, is_large, manifest_key
@@ -85,7 +86,7 @@ class ManifestReader:
         while True:
             with core.journal.lock:
                 state: State = core.journal.fold
-                holders = [one for one in state.holders.get(digest, ()) if not relied_on or one not in state.damaged]
+                holders = [one for one in state.holders.get(digest, ()) if not relied_on or is_whole(state, one)]
                 known = {one: state.manifests[one][1] for one in holders}
                 gone = None if holders else _condemned_in(state, digest)
             if not holders:
@@ -182,7 +183,7 @@ class ManifestReader:
         with core.journal.lock:
             state: State = core.journal.fold
             holders = [
-                (one, *state.manifests[one][1:]) for one in reversed(state.holders.get(digest, ())) if one not in state.damaged
+                (one, *state.manifests[one][1:]) for one in reversed(state.holders.get(digest, ())) if is_whole(state, one)
             ]
         for holder, expected, packs in holders:
             if not read and core.checked.has(holder, expected, digest):
