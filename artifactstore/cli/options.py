@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -47,9 +47,14 @@ class _Commands(TyperGroup):
 
 
 class _Command(TyperCommand):
-    """A command that refuses an option that is passed twice with different values, of which only the last would count."""
+    """A command that takes the URI of an artifact for a reference, and with it the store.
+
+    It refuses an option that is passed twice with different values, of which only the last would count.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if any("artifactstore+" in word.lower() for word in args):
+            args = _with_store(args, {name for one in self.params if _takes_one(one) for name in one.opts})
         given: dict[str, set[str]] = {}
         single = {name: one.opts[0] for one in self.params if _takes_one(one) for name in one.opts}
         words = iter(args)
@@ -67,6 +72,45 @@ class _Command(TyperCommand):
 
 def _takes_one(parameter: Any) -> bool:
     return parameter.param_type_name == "option" and not parameter.is_flag and not parameter.multiple
+
+
+def _with_store(words: Sequence[str], single: Collection[str]) -> list[str]:
+    """Return the words of a command with references for URIs, and with `--store` for the store that these name.
+
+    Args:
+        words: behind the command's name.
+        single: the command's options that take one value.
+
+    Raises:
+        InvalidInputError: they name several stores, or the command opens none.
+    """
+    from artifactstore.work.settings.uri import parse_uri  # noqa: PLC0415 - few commands get one
+
+    made: list[str] = []
+    stores: dict[str, str] = {}
+    given = False
+    before = ""
+    for at, word in enumerate(words):
+        if word == "--":
+            made += words[at:]
+            break
+        option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        given = given or option == "--store" or before == "--store"
+        uri = None if "--store" in (option, before) else parse_uri(value)
+        if uri is None or uri.ref is None:
+            made.append(word)
+        else:
+            stores[uri.store] = word
+            made.append(f"{option}{sign}{uri.ref}")
+        before = word if word in single else ""
+    if not stores:
+        return list(words)
+    if len(stores) > 1 or given:
+        names = " and ".join(sorted(stores)) if len(stores) > 1 else f"{next(iter(stores))} and --store"
+        raise InvalidInputError(f"a command works on one store, and these are several: {names}; pass one of them")
+    if "--store" not in single:
+        raise InvalidInputError("this command opens no store: pass what it names, not the URI of an artifact")
+    return ["--store", next(iter(stores)), *made]
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,7 +139,10 @@ StoreUrl = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[
-    str, typer.Argument(help="NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, with /PATH if wanted.")
+    str,
+    typer.Argument(
+        help="NAME, NAME:v3, NAME:latest, NAME:ALIAS, NAME@blake3:HEX or blake3:HEX, with /PATH if wanted; or a URI with the store: artifactstore+s3://bucket/prefix#NAME:ALIAS."
+    ),
 ]
 At = Annotated[
     str | None,

@@ -99,6 +99,14 @@ class Artifact:
         return self.digest if self.version is None else f"{self.name}:v{self.version}"
 
     @property
+    def uri(self) -> str:
+        """The URI that names this artifact anywhere, pinned to its digest: `artifactstore+s3://bucket/ml#churn/model@blake3:…`."""
+        from artifactstore.work.settings.uri import make_uri  # noqa: PLC0415 - few artifacts are asked for it
+
+        url, options, _ = self._session.connection_args
+        return make_uri(url, self.digest if self.name is None else f"{self.name}@{self.digest}", options)
+
+    @property
     def commit(self) -> str | None:
         """The git commit of the code that its newest run recorded, in full; None if there is none."""
         if self.run is None:

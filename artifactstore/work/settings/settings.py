@@ -85,6 +85,8 @@ def find_url(url: Any) -> Location:
         named = configured.stores.get(found.value)
         if named is not None:
             return Location(named.url, is_default=False, options=named.options, origin=found.origin)
+        if (uri := _named(found.value, found.origin)) is not None:
+            return uri
         return Location(absolute(found.value, Path(found.origin)), is_default=False, origin=found.origin)
     try:
         return Location(str(Path(user_folder("data")) / "store"), is_default=True, origin="the default")
@@ -95,7 +97,17 @@ def find_url(url: Any) -> Location:
 
 
 def _named(text: str, origin: str) -> Location | None:
-    """Return the store that the configuration has under a name, or None; a path or a URL never is one."""
+    """Return the store that a URI or a name of the configuration means, or None; a path or another URL never is one."""
+    if text[:14].lower() == "artifactstore+":
+        from artifactstore.work.settings.uri import parse_uri  # noqa: PLC0415 - few stores are named by one
+
+        uri = parse_uri(text)
+        assert uri is not None  # it begins like one
+        if uri.ref is not None:
+            raise InvalidInputError(
+                f"this is the URI of an artifact: {uri.store!r} is the store to open, and {uri.ref!r} the reference in it"
+            )
+        return Location(uri.url, is_default=False, options=uri.options, origin=origin)
     if any(sign in text for sign in "/\\:") or text.startswith((".", "~")):
         return None
     found = configuration().stores.get(text)
