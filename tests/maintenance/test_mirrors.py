@@ -5,6 +5,7 @@ import random
 import shutil
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from artifactstore import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.backend.base import Backend
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.backend.wrappers.mirrored import MirroredBackend
+from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.content.read import open_file as open_file_module
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
 from artifactstore.testing import BackendContract
 from artifactstore.work.session import session as session_module
+from artifactstore.work.session.manifests import ManifestReader
 from tests.maintenance.facts import clean_up, removed, state_of, tell
 from tests.maintenance.test_repair import CONFIG, CONTENT, HISTORY, content, entry, every, flip, home, made, opened
 
@@ -206,6 +209,70 @@ def test_what_clean_up_took_does_not_come_back_by_a_mirror(home: Path, made: Pat
         warnings.simplefilter("error")
         with pytest.raises(NotFoundError):
             store.get("folder")
+
+
+@pytest.mark.parametrize(
+    "case", list(product(["get", "part"], ["its manifest", "its packs"], ["moved", "freed"], ["missing", "changed"])), ids=str
+)
+def test_a_mirror_is_asked_only_after_catching_up(home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str, str]):
+    """Another process moves or frees the content between a reader's look at the journal and its look at the content."""
+    door, at, meanwhile, fault = case
+    expected = random.Random(8).randbytes(150_000)
+    opened(home / "store").put(expected, "alone")
+    shutil.copytree(home / "store", home / "copy")
+    real, old = ManifestReader._load, objects_of(home / "store", "alone")
+
+    def other_process() -> None:
+        other = opened(home / "store")
+        if meanwhile == "moved":
+            digest = other.artifact("alone").digest
+            data = other.get("alone")
+            tell(other, {"fact": "damaged", "digest": digest, "manifest": old[0].stem})
+            other.put(data, "again")
+        else:
+            other.registry.remove(other.artifact("alone").digest, "old")
+        clean_up(opened(home / "store"))
+        for path in old if fault == "changed" else []:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"?")  # what is left of it, on a backend that deletes late
+
+    def load(self: ManifestReader, *args: Any) -> Any:
+        monkeypatch.setattr(ManifestReader, "_load", real)
+        if at == "its manifest":
+            other_process()
+        found = real(self, *args)
+        if at == "its packs":
+            other_process()
+        return found
+
+    counting = Counting(monkeypatch)
+    store = mirrored(home / "store", home / "copy")
+    store.names()
+    counting.take()
+    monkeypatch.setattr(ManifestReader, "_load", load)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if meanwhile == "freed":
+            with pytest.raises(NotFoundError, match=r"clean-up took its content in entry \d+"):
+                read_by(store, door)
+        else:
+            assert read_by(store, door) == (expected if door == "get" else expected[:1000])
+    assert not [call for call in counting.take() if call[0] == str(home / "copy")]
+
+
+def objects_of(root: Path, ref: str) -> list[Path]:
+    """The files of the current manifest of a version and of its packs."""
+    store = opened(root)
+    state = state_of(store)
+    holder = str(state.current_manifest(store.artifact(ref).digest))
+    return [root / manifest_key(holder), *(root / pack_key(one) for one in state.manifests[holder][2])]
+
+
+def read_by(store: Store, door: str) -> Any:
+    if door == "get":
+        return store.get("alone")
+    with store.open_file("alone") as file:
+        return file.read(1000)
 
 
 @pytest.mark.parametrize("damage", ["two entries in a row", "no store.json"])

@@ -24,18 +24,24 @@ class MirroredBackend(Wrapper):
         inner: the backend.
         mirrors: copies of the same store, in order of preference.
         notice: called with this backend when it has read an object from a mirror on its own account.
+        freed: returns whether a key's object was freed meanwhile: such a one is missing, whatever is left of it.
 
     Attributes:
         diverted: key → the mirror that it is read from, as an index.
     """
 
     def __init__(
-        self, inner: Backend, mirrors: Sequence[Backend], notice: "Callable[[MirroredBackend], None] | None" = None
+        self,
+        inner: Backend,
+        mirrors: Sequence[Backend],
+        notice: "Callable[[MirroredBackend], None] | None" = None,
+        freed: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__(inner)
         self.diverted: dict[str, int] = {}
         self._mirrors = tuple(mirrors)
         self._notice = notice
+        self._freed = freed
 
     def divert(self, key: str) -> bool:
         """Read an object from the next mirror from now on; False, and from the backend again, if all were tried."""
@@ -78,7 +84,11 @@ class MirroredBackend(Wrapper):
                 return read(self.inner)
             except BackendError as error:
                 # A bad sector is as bad as damage. Unreachable is another matter: the journal cannot be read then, either.
-                if error.transient or isinstance(error, NotFoundError) or not self.divert(key):
+                if error.transient or isinstance(error, NotFoundError):
+                    raise
+                if self._freed is not None and self._freed(key):
+                    raise NotFoundError(key) from error
+                if not self.divert(key):
                     raise
         while (number := self.diverted.get(key)) is not None:
             try:

@@ -110,7 +110,8 @@ class ManifestReader:
                 missing = manifest_key(holder)
             except (CorruptionError, FormatError) as error:
                 # What is false was written like this: a mirror has nothing better.
-                if isinstance(error, FalseManifestError) or not self._divert(core, getattr(error, "location", None)):
+                location = getattr(error, "location", None)
+                if isinstance(error, FalseManifestError) or not self._goes_on(core, digest, holder, location, missing=False):
                     failed[holder] = error
                 continue
             else:
@@ -118,10 +119,7 @@ class ManifestReader:
                 if self._mirrors is not None:
                     self._mirrors.note(core.cached_backend)
                 return made
-            core.journal.catch_up()
-            with core.journal.lock:
-                moved = holder not in core.journal.fold.holders.get(digest, ())
-            if not moved and not self._divert(core, missing):
+            if not self._goes_on(core, digest, holder, missing, missing=True):
                 failed[holder] = incomplete_copy_error(core, missing) or CorruptionError(
                     f"{missing} is missing, but the journal names it: restore it from a copy of the store",
                     digest=digest,
@@ -218,8 +216,16 @@ class ManifestReader:
             manifest.all_proven = True
         return None
 
-    def _divert(self, core: Core, location: str | None) -> bool:
-        """Read a damaged or missing object from the next mirror from now on; False if there is none."""
+    def _goes_on(self, core: Core, digest: str, holder: str, location: str | None, *, missing: bool) -> bool:
+        """Return whether an artifact was moved or freed meanwhile, or its object is read from the next mirror from now on.
+
+        A mirror is asked only after catching up: what was moved is not damage, and what was freed must not come back by it.
+        """
+        if missing or self._mirrors is not None:
+            core.journal.catch_up()
+            with core.journal.lock:
+                if holder not in core.journal.fold.holders.get(digest, ()):
+                    return True
         return self._mirrors is not None and self._mirrors.divert(core.cached_backend, location)
 
     def _warn(self, digest: str, failed: dict[str, ArtifactStoreError]) -> None:

@@ -21,7 +21,7 @@ from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
 
 __all__ = ["MirroredJournal", "Mirrors"]
 
-_KEY: Final = re.compile(r"(packs|manifests|facts)/[0-9a-f]{2}/[0-9a-f]{32}\.[a-z]+", re.ASCII)
+_KEY: Final = re.compile(r"(packs|manifests|facts)/[0-9a-f]{2}/([0-9a-f]{32})\.[a-z]+", re.ASCII)
 
 
 class Mirrors:
@@ -37,7 +37,11 @@ class Mirrors:
     def __init__(self, sessions: Sequence[Any] = ()) -> None:
         self.sessions = tuple(sessions)
         self.saved: dict[str, str] = {}
+        self._journal: Journal | None = None
         self._damage: str | None = None  # what keeps the store from being written to
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_journal": None}  # another process opens its own
 
     @property
     def backends(self) -> list[Backend]:
@@ -46,14 +50,24 @@ class Mirrors:
 
     def over(self, backend: Backend) -> Backend:
         """Return a backend that reads diverted objects from the mirrors."""
-        return MirroredBackend(backend, self.backends, self.note)
+        return MirroredBackend(backend, self.backends, self.note, self._freed)
+
+    def _freed(self, key: str) -> bool:
+        """Return whether an entry has condemned a manifest or pack: no mirror must be asked for it."""
+        match = _KEY.fullmatch(key)
+        if match is None or match[1] == "facts" or self._journal is None:
+            return False
+        self._journal.catch_up()
+        with self._journal.lock:
+            fold = self._journal.fold
+            return match[2] in (fold.condemned_packs if match[1] == "packs" else fold.condemned_manifests)
 
     def journal(
         self, backend: Backend, config: Config, make_fold: Any, keeper: Any, cached_backend: Backend, **more: Any
     ) -> "MirroredJournal":
         """Return the journal of the store."""
         made = MirroredJournal(backend, config, make_fold, keeper, self.over(cached_backend), **more)
-        made.mirrors = self
+        made.mirrors, self._journal = self, made
         return made
 
     def plain(self, backend: Backend, journal: Journal) -> Journal:
