@@ -31,6 +31,7 @@ class Rows(Displayed, Sequence[T], Generic[T]):
 
     def __init__(self, kind: type[T], make: Sequence[T] | Callable[[int], T], count: int | None = None) -> None:
         self._kind = kind
+        self._columns: Callable[[str], list[Any]] | None = getattr(make, "values", None)  # of rows that are in columns
         if count is None:
             assert not callable(make)
             self._make: Callable[[int], T] = make.__getitem__
@@ -49,6 +50,7 @@ class Rows(Displayed, Sequence[T], Generic[T]):
     def __getitem__(self, at: Any) -> "T | Rows[T]":
         if isinstance(at, slice):
             part = Rows(self._kind, self._make, 0)
+            part._columns = self._columns
             part._numbers = self._numbers[at]
             return part
         if isinstance(at, str):
@@ -61,6 +63,18 @@ class Rows(Displayed, Sequence[T], Generic[T]):
         from artifactstore.habits import table_hint  # noqa: PLC0415 - only for a message
 
         raise AttributeError(f"{type(self).__name__} has no {name!r}{table_hint(name)}", name=name, obj=self)
+
+    def values(self, column: str) -> list[Any]:
+        """Return the values of a field of the records: `store.names().values("size")`.
+
+        Raises:
+            InvalidInputError: the records have no such field; the message has those that they have.
+        """
+        if column not in (names := self._names()):
+            raise InvalidInputError(f"{self._kind.__name__} has no field {column!r}; it has {', '.join(names)}")
+        if self._columns is None or self._numbers != range(len(self._numbers)):
+            return [getattr(row, column) for row in self]
+        return self._columns(column)[: len(self._numbers)]
 
     def __iter__(self) -> Iterator[T]:
         return map(self._make, self._numbers)

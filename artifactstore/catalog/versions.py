@@ -1,10 +1,10 @@
 """Names, versions and aliases in a state, and resolution of references."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, overload
 
 from artifactstore.catalog.fold.received import origin_of
 from artifactstore.catalog.fold.state import State
@@ -14,7 +14,7 @@ from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference
 
-__all__ = ["Name", "Resolved", "Version", "alias_of", "names", "newest", "resolve", "unnamed", "version", "versions"]
+__all__ = ["Name", "Names", "Resolved", "Version", "alias_of", "names", "newest", "resolve", "unnamed", "version", "versions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,26 +229,66 @@ def versions(state: State, name: str, numbers: Iterable[int] | None = None) -> l
     return [_version(state, name, k, rows[k - 1], aliases) for k in wanted]
 
 
-def names(state: State, prefix: str = "") -> list[Name]:
+class Names(Sequence[Name]):
+    """Names with their newest versions, in columns: ten thousand names are listed without a record of each.
+
+    Args:
+        columns: the fields of `Name`; the time as text.
+    """
+
+    def __init__(self, **columns: list[Any]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns["name"])
+
+    @overload
+    def __getitem__(self, at: int) -> Name: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Name]: ...
+    def __getitem__(self, at: int | slice) -> Name | list[Name]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        return Name(**{name: parse_time(column[at]) if name == "time" else column[at] for name, column in self._columns.items()})
+
+    def values(self, name: str) -> list[Any]:
+        """Return a field of all names."""
+        return [*map(parse_time, self._columns[name])] if name == "time" else [*self._columns[name]]
+
+
+def names(state: State, prefix: str = "") -> Names:
     """Return all names that start with `prefix`, sorted."""
     tainted, aliases, described = state.tainted, state.aliases, state.name_metadata
     rows: list[tuple[str, int, int | None, dict[str, Any], str]] = []
-    for name, count, last in sorted(state.last_versions(prefix), key=itemgetter(0)):
-        if "removed" not in last and last["digest"] not in tainted:
+    for name, count, last in state.last_versions(prefix):
+        if "removed" not in last and (not tainted or last["digest"] not in tainted):
             rows.append((name, count, count, last, last["time"]))
             continue
         latest = newest(state, name)
         row = last if latest is None else state.names[name][latest - 1]
         rows.append((name, count, latest, row, last["time"]))
-    stored = get_many(state.stored, [row["digest"] for _, _, _, row, _ in rows])
-    found = []
-    for name, count, latest, row, time in rows:
-        moved, about, content = aliases.get(name), described.get(name), stored.get(row["digest"])
-        held = {alias: k for alias, moves in moved.items() if (k := moves[-1]["version"]) is not None} if moved else {}
-        size = content.get("size", 0) if content else 0
-        metadata = about[-1]["metadata"] if about else {}
-        found.append(Name(name, count, latest, row["kind"], size, parse_time(time), held, metadata))
-    return found
+    rows.sort(key=itemgetter(0))
+    digests = [row["digest"] for _, _, _, row, _ in rows]
+    stored = get_many(state.stored, digests)
+
+    def held(name: str) -> dict[str, int]:
+        moves = aliases.get(name)
+        return {alias: k for alias, rows in moves.items() if (k := rows[-1]["version"]) is not None} if moves else {}
+
+    def about(name: str) -> dict[str, Any]:
+        texts = described.get(name)
+        return texts[-1]["metadata"] if texts else {}
+
+    return Names(
+        name=[name for name, _, _, _, _ in rows],
+        versions=[count for _, count, _, _, _ in rows],
+        latest=[latest for _, _, latest, _, _ in rows],
+        kind=[row["kind"] for _, _, _, row, _ in rows],
+        size=[stored[digest].get("size", 0) if stored.get(digest) else 0 for digest in digests],
+        time=[time for _, _, _, _, time in rows],
+        aliases=[held(name) if aliases else {} for name, _, _, _, _ in rows],
+        metadata=[about(name) if described else {} for name, _, _, _, _ in rows],
+    )
 
 
 def _aliases(state: State, name: str) -> dict[int, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from artifactstore.display import registry_lists
-from artifactstore.display.outline import Block, Column, Inline, Line, Span, Table
+from artifactstore.display.outline import Block, Column, Inline, Line, Span, Table, column_of
 from artifactstore.display.text_renderer import WIDTH, inline_text, table_lines
 from artifactstore.display.values import counted, duration, format_size, format_value, moment
 
@@ -21,18 +21,22 @@ _DIGEST: Final = 15  # characters of a digest: enough to pass it on
 _COMMIT: Final = 10
 _RUN: Final = 12
 
-_KIND: Final = Column("KIND", lambda row: row.kind)
+_KIND: Final = column_of("KIND", "kind")
 _REF: Final = Column("REF", lambda row: row.ref)
 _HASH: Final = Column("DIGEST", lambda row: row.digest[:_DIGEST])
 _PATH: Final = Column("PATH", lambda row: row.path + (f" -> {row.target}" if row.target else ""))
-_SIZE: Final = Column("SIZE", lambda row: format_size(row.size), align="right")
-_TIME: Final = Column("TIME (UTC)", lambda row: moment(row.time))
+_SIZE: Final = column_of("SIZE", "size", format_size, align="right")
+_TIME: Final = column_of("TIME (UTC)", "time", moment)
 _ACTOR: Final = Column("ACTOR", lambda row: row.actor)
 
 
 def _remarks(row: Any) -> str:
     words = [*row.aliases, *(["(removed)"] if row.removed else []), *(["(tainted)"] if row.tainted else [])]
     return " ".join(words) + (f"  {row.reason}" if row.reason else "")
+
+
+def _pointers(aliases: Mapping[str, int]) -> str:
+    return " ".join([f"{alias}=v{k}" for alias, k in aliases.items()]) if aliases else ""
 
 
 def _commit(row: Any) -> str:
@@ -94,12 +98,12 @@ _REMARKS: Final = Column("ALIASES", _remarks, fit="wrap")
 
 LISTS: Final = {
     "names": (
-        Column("NAME", lambda row: row.name),
-        Column("NEWEST", lambda row: f"v{row.versions}"),
+        column_of("NAME", "name"),
+        column_of("NEWEST", "versions", "v{}".format),
         _KIND,
         _SIZE,
         _TIME,
-        Column("ALIASES", lambda row: " ".join(f"{alias}=v{k}" for alias, k in row.aliases.items())),
+        column_of("ALIASES", "aliases", _pointers),
     ),
     "newest": (_REF, _HASH, _KIND, _SIZE, _TIME, _REMARKS),
     "long files": (Column("DIGEST", lambda row: (row.digest or row.type)[:_DIGEST]), _SIZE, _PATH),
@@ -293,7 +297,7 @@ _HASHED: Final = _field("DIGEST", "digest")
 _RECORDS: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], list[Column]]]]] = {
     "Name": ("names", lambda _rows: [
         _field("NAME", "name"), Column("NEWEST", lambda row: f"v{row.versions}", align="right"),
-        Column("ALIASES", lambda row: cell(" ".join(f"{alias}=v{k}" for alias, k in row.aliases.items())), fit="cut"),
+        Column("ALIASES", lambda row: cell(_pointers(row.aliases)), fit="cut"),
         _KINDS, _SIZED, _PUT,
     ]),
     "Version": ("versions", lambda rows: [

@@ -27,6 +27,7 @@ __all__ = [
     "Span",
     "Table",
     "Tree",
+    "column_of",
     "table_of",
 ]
 
@@ -195,6 +196,9 @@ class Column:
         fit: what happens to it in a table that is too wide. `keep`: nothing, for names and digests that a user copies; `cut`: its
             texts lose their ends; `wrap`: they continue on further lines.
         least: its least width, in characters of text.
+        field: the field whose values are the texts of the cells, if formatted by `format`: then a list that has its records in
+            columns needs no record for each row.
+        format: makes a cell of such a value.
     """
 
     title: str
@@ -202,6 +206,8 @@ class Column:
     align: Literal["left", "right"] = "left"
     fit: Literal["keep", "cut", "wrap"] = "keep"
     least: int = 0
+    field: str = ""
+    format: Callable[[Any], Inline] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +245,14 @@ Block = Heading | Line | Note | Section | Changes | Lines | Table | Pairs | Tree
 
 def table_of(records: Iterable[Any], columns: Sequence[Column], more: str = "") -> Table:
     """Return a table of records with chosen columns."""
-    return Table(columns, [[column.cell(record) for column in columns] for record in records], more)
+    values: Callable[[str], list[Any]] | None = getattr(records, "values", None)
+    if values is None or not all(column.field for column in columns):
+        return Table(columns, [[column.cell(record) for column in columns] for record in records], more)
+    cells = (values(one.field) if one.format is None else map(one.format, values(one.field)) for one in columns)
+    return Table(columns, [*zip(*cells, strict=True)], more)
+
+
+def column_of(title: str, field: str, format: Callable[[Any], Inline] | None = None, **look: Any) -> Column:  # noqa: A002 - what it is
+    """Return a column of a field of the records; without `format` its values are texts."""
+    make = format or str
+    return Column(title, lambda record: make(getattr(record, field)), field=field, format=format, **look)

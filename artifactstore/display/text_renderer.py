@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Final
 
 from artifactstore.display.outline import (
@@ -192,7 +193,8 @@ def table_lines(table: Table, width: int | None = None, *, colours: bool = False
         width: columns of the terminal; None: as wide as its cells, for programs that read it.
         colours: colour what has a role.
     """
-    shown = [_shown([row[i] for row in table.rows]) for i in range(len(table.columns))]
+    cells_of = [*zip(*table.rows, strict=True)] or [()] * len(table.columns)
+    shown = [*map(_shown, cells_of)]
     titles = [visible(column.title) for column in table.columns]
     widths = natural = [
         max(column.least, _cells(title), widest) for title, column, (_, widest) in zip(titles, table.columns, shown, strict=True)
@@ -203,7 +205,7 @@ def table_lines(table: Table, width: int | None = None, *, colours: bool = False
         aligned = (
             _aligned(cells, column, widths[i]) for i, (column, (cells, _)) in enumerate(zip(table.columns, shown, strict=True))
         )
-        lines = [_GAP.join(row).rstrip() for row in zip(*aligned, strict=True)]
+        lines = [*map(str.rstrip, map(_GAP.join, zip(*aligned, strict=True)))]
     else:
         rows = [*zip(*(cells for cells, _ in shown), strict=True)]
         lines = [*_broken(table, rows, widths, colours=colours)]
@@ -214,7 +216,7 @@ def table_lines(table: Table, width: int | None = None, *, colours: bool = False
 
 def _shown(cells: Sequence[Inline]) -> tuple[list[str], int]:
     """Return the texts of a column, and the width of the widest; all at once where nothing in them needs a look."""
-    if all(type(cell) is str for cell in cells):
+    if {*map(type, cells)} <= {str}:
         texts: list[str] = [*cells]  # type: ignore[list-item]  # checked above
         whole = "".join(texts)
         if whole.isascii() and whole.isprintable():
@@ -225,7 +227,7 @@ def _shown(cells: Sequence[Inline]) -> tuple[list[str], int]:
 
 def _aligned(cells: list[str], column: Column, width: int) -> list[str]:
     if all(map(str.isascii, cells)):
-        return [cell.rjust(width) if column.align == "right" else cell.ljust(width) for cell in cells]
+        return [*map(str.rjust if column.align == "right" else str.ljust, cells, repeat(width))]
     return [_padded(cell, width, column.align) for cell in cells]
 
 

@@ -7,9 +7,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.catalog.comparison import Comparison
+if TYPE_CHECKING:
+    from artifactstore.catalog.comparison import Comparison
 
 __all__ = ["SortedMetrics"]
 
@@ -28,7 +29,7 @@ class SortedMetrics:
         if self._sorted:
             self._touched.add(key)
 
-    def chosen(self, table: Mapping[str, Mapping[str, float]], metric: str, test: Comparison) -> Iterator[str]:
+    def chosen(self, table: Mapping[str, Mapping[str, float]], metric: str, test: "Comparison") -> Iterator[str]:
         """Yield the digests whose value of a metric meets a comparison."""
         if len(self._touched) > _TOUCHED:
             self._sorted, self._touched = {}, set()

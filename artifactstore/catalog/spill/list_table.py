@@ -58,7 +58,7 @@ class SpilledLists(SpilledTable):
         """Yield for each list whose key starts with a prefix: the key, its length, and its last member."""
         newer = {*self.gone, *self.changed}
         for key, (count, last) in self._base.rows_with_prefix(self._name, prefix):
-            if key not in newer:
+            if not newer or key not in newer:
                 yield key, count, last
         yield from ((key, len(value), value[-1]) for key, value in self.changed.items() if key.startswith(prefix))
 

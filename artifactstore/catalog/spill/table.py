@@ -173,6 +173,10 @@ class SpilledTable(MutableMapping[str, Any]):
         """Return the values of the given keys that exist; rows only looked up are not cached."""
         found: dict[str, Any] = {}
         wanted: list[str] = []
+        keys = list(keys)
+        if len(keys) * _SCAN > self._count and self.load():
+            rows = self.plain()
+            return {key: rows[key] for key in keys if key in rows}
         for key in keys:
             value = self.changed.get(key, self._loaded.get(key, _ABSENT))
             if value is not _ABSENT:
