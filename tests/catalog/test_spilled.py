@@ -4,6 +4,8 @@ import copy
 import json
 import multiprocessing
 import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 
 import artifactstore
-from artifactstore import CorruptionError
+from artifactstore import CorruptionError, Name, Store
 from artifactstore.catalog.fold import state as fold
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.tables import LARGE
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.catalog.spill.table import SpilledTable, get_many, keys_with_prefix
+from artifactstore.catalog.versions import _kept_columns
 from artifactstore.model.encoding import canonical_json
 from artifactstore.work.session.caches import FoldCache
 from tests.catalog.test_fold_properties import JOURNALS, TXNS, _told
@@ -301,3 +304,63 @@ def test_a_kept_fold_whose_file_is_gone_or_damaged_is_made_anew(tmp_path: Path) 
             assert len(again.names()) == 10
         except CorruptionError:
             assert len(artifactstore.open(place, cache=cache).names()) == 10
+
+
+CHANGES: dict[str, Callable[[Store], object]] = {
+    "nothing": lambda store: store.names(),
+    "a new name": lambda store: store.put(b"anew", "between"),
+    "the first name": lambda store: store.put(b"first", "0"),
+    "a new version": lambda store: store.put(b"longer than before", "a"),
+    "an old content again": lambda store: store.put(b"1", "c"),
+    "an unnamed put": lambda store: store.put(b"unnamed"),
+    "described": lambda store: store.registry.describe("b", {"owner": "ada"}),
+    "an alias": lambda store: store.alias("c", "best"),
+    "an alias moved": lambda store: store.alias("a:v2", "best"),
+    "an alias ended": lambda store: store.registry.unalias("a", "best", "over"),
+    "tainted": lambda store: store.registry.taint("a:v2", "wrong"),
+    "no longer tainted": lambda store: store.registry.untaint("bad:v1", "it was right"),
+    "removed": lambda store: store.registry.remove("a:v2", "wrong"),
+    "removed, the only one": lambda store: store.registry.remove("b:v1", "wrong"),
+}
+
+
+def test_the_kept_list_of_names_with_any_change_is_the_list_of_a_new_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FoldCache, "FILED", 0)
+    kept, place = tmp_path / "kept", tmp_path / "store"
+    writer = artifactstore.create(place, cache=None)
+    for name, content in (("a", b"1"), ("a", b"22"), ("b", b"333"), ("bad", b"4444"), ("c", b"55555"), ("other/d", b"6")):
+        writer.put(content, name)
+    writer.alias("a:v1", "best")
+    writer.registry.taint("bad:v1", "wrong")
+    artifactstore.open(place, "r", cache=kept).names()
+    assert len([*kept.rglob("fold-*.sqlite")]) == 1
+
+    def listed(url: Path, cache: Path | None) -> list[Name]:
+        reader = artifactstore.open(url, "r", cache=cache)
+        with reader._session.query_state() as state:
+            assert state.listed == (cache is not None)
+            assert (_kept_columns(state) is not None) == (cache is not None)
+        return [*reader.names()]
+
+    for number, (change, make) in enumerate(CHANGES.items()):  # each alone
+        url, cache = shutil.copytree(place, tmp_path / f"{number}"), shutil.copytree(kept, tmp_path / f"cache-{number}")
+        make(artifactstore.open(url, cache=cache))
+        assert listed(url, cache) == listed(url, None), change
+    for change, make in CHANGES.items():  # one after the other
+        make(artifactstore.open(place, cache=kept))
+        found = listed(place, kept)
+        assert found == listed(place, None), change
+        assert [one.name for one in found] == sorted({one.name for one in found})
+
+
+def test_a_file_that_may_be_changed_has_no_list_of_names_and_a_damaged_list_is_found(tmp_path: Path) -> None:
+    kept = SqliteTables.empty().publish_as(tmp_path / "kept.sqlite", {}, b"the list")
+    assert kept.listing() == b"the list"
+    assert kept.copy().listing() is None
+    raw = (tmp_path / "kept.sqlite").read_bytes()
+    for old, new in ((b"the list", b"the lust"), (b"the list", b"th\0 list")):
+        (tmp_path / "worse.sqlite").write_bytes(raw.replace(old, new))
+        with pytest.raises(CorruptionError, match="open the store again"):
+            SqliteTables(tmp_path / "worse.sqlite", own=False).listing()

@@ -205,3 +205,14 @@ def test_a_column_is_not_an_index():
         versions(3)["name"]  # type: ignore[call-overload]
     assert copy.copy(versions(3)) == versions(3)
     assert pickle.loads(pickle.dumps(Rows(Odd, [Odd(), Odd()])[1:])) == [Odd()]
+
+
+def test_a_field_of_all_rows_is_a_list_whether_the_rows_are_in_columns_or_not(store: Store):
+    for name in ("b", "a", "c"):
+        store.put(b"1" * len(name), name)
+    names = store.names()
+    for part in (names, names[1:], names[::-1], names[:0], versions(4), versions(4)[1:3]):
+        for column in part._names():
+            assert part.values(column) == [getattr(row, column) for row in part]
+    with pytest.raises(InvalidInputError, match="Name has no field 'bytes'; it has name, versions"):
+        names.values("bytes")

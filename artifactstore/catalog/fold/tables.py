@@ -128,6 +128,7 @@ class Tables:
         self.sorted_metrics, self.adjacency = SortedMetrics(), Adjacency()
         self._deltas: dict[str, bytes] = {}  # what differs from the file of large tables, of those never accessed
         self.base_head = 0  # the entry that this file stands at
+        self.listed = False  # whether it has a list of names, as of this machine's cache has
 
     @property
     def head(self) -> int:
@@ -199,7 +200,7 @@ class Tables:
             self._write_to(base)
         for table in LARGE:
             getattr(self, table).reopen(base, written=True)
-        self._base = base
+        self._base, self.listed = base, False
 
     def _write_to(self, base: SqliteTables) -> None:
         """Write large tables to a file, or only the changes of tables that are in a file already."""
@@ -215,8 +216,8 @@ class Tables:
     def _counts(self) -> dict[str, int]:
         return {_stored_as(table): len(getattr(self, table)) for table in LARGE}
 
-    def publish(self, path: Path) -> None:
-        """Publish the file of large tables, with all changes, under a path for other processes.
+    def publish(self, path: Path, listing: bytes | None = None) -> None:
+        """Publish the file of large tables, with all changes and a list of names, under a path for other processes.
 
         Tables in memory are written there, and stay in memory.
         """
@@ -224,11 +225,11 @@ class Tables:
             base = SqliteTables.empty()
             with base.transaction():
                 self._write_to(base)
-            base.publish_as(path, self._counts()).close()
+            base.publish_as(path, self._counts(), listing).close()
             return
         self._settle()
         assert self._base is not None
-        self._base = self._base.publish_as(path, self._counts())
+        self._base = self._base.publish_as(path, self._counts(), listing)
         self.base_head = self.header["head"]
         for table in LARGE:
             getattr(self, table).reopen(self._base, written=False)

@@ -22,7 +22,7 @@ from xxhash import xxh3_64_intdigest
 from artifactstore.errors import CorruptionError
 from artifactstore.runtime.local_files import temporary
 
-__all__ = ["LISTS", "SPILLED", "SqliteTables", "encoded", "scratch"]
+__all__ = ["LISTING", "LISTS", "SPILLED", "SqliteTables", "encoded", "scratch"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
@@ -30,7 +30,9 @@ SPILLED: Final = (
 )  # fmt: skip
 _ORDERED: Final = frozenset({"runs"})  # tables in insertion order; others are sorted by key
 LISTS: Final = {"names": "versions"}  # tables of long lists → tables of their members
+LISTING: Final = "listing"  # the text that is a list of all names
 T = TypeVar("T")
+_CHECKSUM: Final = 8  # bytes
 _SIGNED: Final = 2**63  # SQLite's integers are signed
 _PAGE: Final = 16_384  # bytes: a row larger than a quarter page gets a page of its own; at 4,096 this wastes a fifth of the file
 _QUERY_ROWS: Final = 500  # rows per query
@@ -96,6 +98,7 @@ class SqliteTables:
         """Create a copy that may be changed."""
         made = SqliteTables(scratch(), own=True)
         self._file.backup(made._file)  # from the open file: its path may be gone
+        made._file.execute("delete from texts where name = ?", (LISTING,))
         return made
 
     def close(self) -> None:
@@ -112,6 +115,18 @@ class SqliteTables:
         """
         return {name: bytes(value) for name, value in self._rows("select name, value from texts")}
 
+    def listing(self) -> bytes | None:
+        """Return the list of names that `publish_as` wrote, or None; it is missing in copies, which may be changed.
+
+        Raises:
+            CorruptionError: the file is damaged.
+        """
+        row = self._one("select value from texts where name = ?", LISTING)
+        if row is None:
+            return None
+        checksum, text = row[0][:_CHECKSUM], row[0][_CHECKSUM:]
+        return self._checked(LISTING, text, int.from_bytes(checksum, "big", signed=True))
+
     def write_texts(self, texts: Mapping[str, bytes], counts: Mapping[str, int]) -> None:
         """Write texts beside the tables, and the row count of each table."""
         self._file.executemany("insert or replace into texts values (?, ?)", texts.items())
@@ -125,14 +140,16 @@ class SqliteTables:
         self._file.execute(f"pragma page_size = {_PAGE}")  # files of an earlier version may have another
         self._file.execute("vacuum into ?", (str(path),))
 
-    def publish_as(self, path: Path, counts: Mapping[str, int]) -> "SqliteTables":
+    def publish_as(self, path: Path, counts: Mapping[str, int], listing: bytes | None = None) -> "SqliteTables":
         """Publish the file under another path for other processes, and return it as they see it.
 
         Args:
             path: the new path.
             counts: row count of each table, which is slow to compute.
+            listing: the list of names, which is slow to compute, too.
         """
-        self._note(counts)
+        texts = {} if listing is None else {LISTING: _sum(LISTING, listing).to_bytes(_CHECKSUM, "big", signed=True) + listing}
+        self.write_texts(texts, counts)
         shutil.move(self.path, path)
         made = SqliteTables(path, own=False)
         self._end.detach()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.spill.sqlite_file import SqliteTables, encoded
 
-__all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix", "load", "plain"]
+__all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix", "load", "plain", "touched"]
 
 _ABSENT: Final = object()
 _MAX_CACHED: Final = 50_000  # max rows of a table cached in memory after reading
@@ -191,6 +191,11 @@ class SpilledTable(MutableMapping[str, Any]):
         return found
 
     @property
+    def touched(self) -> set[str]:
+        """The keys of rows that differ from the file, or may."""
+        return {*self.changed, *self.gone}
+
+    @property
     def unwritten(self) -> int:
         """The number of rows that have changed, or may have."""
         return len(self.changed)
@@ -261,6 +266,11 @@ def load(*tables: MutableMapping[str, Any]) -> None:
 def plain(table: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Return a table for many lookups, as long as it does not change."""
     return table.plain() if isinstance(table, SpilledTable) else table
+
+
+def touched(table: MutableMapping[str, Any]) -> set[str]:
+    """Return the keys of rows that differ from the file of a table, or may; all of a table in memory."""
+    return table.touched if isinstance(table, SpilledTable) else {*table}
 
 
 def get_many(table: MutableMapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
+from artifactstore.catalog.versions import listing
 from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
@@ -86,7 +87,7 @@ class FoldCache:
                     return None
                 base = SqliteTables(path, own=False)
             fold = State.load_texts(texts, base, deltas)
-            fold.base_head = int(kept.get("base_head", 0))
+            fold.base_head, fold.listed = int(kept.get("base_head", 0)), base is not None
             more = {name: bytes(view[start:end]) for name, (start, end) in kept.get("more", {}).items()}
             return fold, str(kept["digest"]), more
         except (OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
@@ -111,7 +112,7 @@ class FoldCache:
             base, head, deltas = fold.base.path.name, fold.base_head, fold.deltas()
         elif fold.base is not None or fold.count_rows() > self.FILED:
             base, head = f"fold-{fold.head}-{os.urandom(8).hex()}.sqlite", fold.head
-            fold.publish(self._path.with_name(base))
+            fold.publish(self._path.with_name(base), listing(fold))
         body: list[bytes] = []
         places, changed, others = (_placed(texts, body) for texts in (fold.texts(filed=base is not None), deltas, more))
         whole = b"".join(body)
