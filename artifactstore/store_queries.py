@@ -216,7 +216,7 @@ class StoreQueries:
         """Return the audit trail, oldest first: the actor, time and reason of each action, with its outcome.
 
         Its `.transactions` say in words what was committed together: `put churn/model:v7 · run train · auc 0.91`; `.to_csv()` and
-        `.to_html()` are for those who have no Python.
+        `.to_html()` are for those who have no Python. Of many facts the rows are read from the journal when they are looked at.
 
         Args:
             ref: only facts that speak of this artifact, by its digest or by any of its names and versions: approvals, measures and

@@ -81,7 +81,7 @@ class Subject:
         fact = event.fields
         if event.fact == "released":
             return text_of(fact, "hold") in self.holds
-        if event.digest == self.digest or text_of(fact, "on") == self.digest:
+        if event.digest == self.digest or (text_of(fact, "on") == self.digest and event.fact != "held"):
             if event.fact == "versioned" and event.name is not None and event.version is not None:
                 self.versions.add((event.name, event.version))
             if event.fact == "held" and (hold := text_of(fact, "hold")) is not None:

@@ -262,3 +262,59 @@ def _harm(folder: Path, way: int) -> None:
         raw = bytearray(chosen.read_bytes())
         raw[len(raw) // 2] ^= 0xFF
         chosen.write_bytes(raw)
+
+
+def test_many_facts_are_read_when_they_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trail_module, "_TOGETHER", 4)
+    monkeypatch.setattr(trail_module, "_BLOCKS", 2)
+    store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
+    for number in range(12):
+        store.put(b"%d" % number, f"n{number % 3}", reason="mine")
+    events = folded(store)
+    for conditions in ({}, {"name": "n1"}, {"fact": "versioned"}, {"ref": "n1:v2"}):
+        wanted = folded(store, **conditions)  # type: ignore[arg-type]
+        log = store.log(**conditions)  # type: ignore[arg-type]
+        assert (len(log), list(log), list(log[::-1]), list(log[1:4])) == (len(wanted), wanted, wanted[::-1], wanted[1:4])
+        assert [log[at] for at in (-1, 0, len(log) // 2)] == [wanted[at] for at in (-1, 0, len(log) // 2)]
+        with pytest.raises(IndexError):
+            log[len(log)]
+    log, trail = store.log(), store._session.core().trail
+    for number in range(12):
+        store.put(b"later %d" % number, "n0")
+        store.log(limit=1)
+    assert list(log) == events
+    trail._begin()  # as after an error
+    assert list(log[::-1]) == events[::-1]
+    assert len(store.log()) == 2 * len(events)
+    newest, path = folded(store)[-1], tmp_path / "store" / entry_key(6)
+    raw = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(raw.replace(b'"mine"', b'"ours"'))
+    late = artifactstore.open(tmp_path / "store", "r", cache=tmp_path / "cache").log()
+    assert list(late[:8]) == events[:8]
+    with pytest.raises(CorruptionError, match=r"000000000006.json has changed"):
+        list(late)
+    assert late[-1] == newest
+
+
+def test_a_hash_of_an_index_cannot_be_known_beforehand(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
+    store.put(b"a", "n")
+    assert store.log(ref="n:v1")
+    one = store._session.core().trail._parts.first.seed
+    other = Trail(store._session.core().journal)
+    assert one != other._parts.first.seed
+    later = artifactstore.open(tmp_path / "store", "r", cache=tmp_path / "cache")
+    assert later.log(ref="n:v1") == store.log(ref="n:v1")
+    assert later._session.core().trail._parts.first.seed == later._session.core().trail._parts.rest.seed == one
+
+
+def test_a_move_speaks_of_the_version_that_it_leaves(tmp_path: Path):
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    for number in range(3):
+        store.put(b"%d" % number, "n")
+        store.alias(f"n:v{number + 1}", "live")
+    for number, moves in ((1, [1, 2]), (2, [2, 3]), (3, [3])):
+        found = store.log(ref=f"n:v{number}", fact="aliased")
+        assert [one.version for one in found] == moves
+        assert list(found) == folded(store, ref=f"n:v{number}", fact="aliased")

@@ -8,11 +8,8 @@ again, and compared with the digests that their entries had.
 import json
 import os
 import threading
-from array import array
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +20,7 @@ from artifactstore.catalog.events import is_like, text_of
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import CorruptionError
 from artifactstore.journal.chain import entry_key
-from artifactstore.journal.fetch import read_many
+from artifactstore.journal.fetch import read_many, read_or_none
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import STRIDE
 from artifactstore.model.digest import Digest, hash_bytes
@@ -32,7 +29,7 @@ from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.loading import gc_paused
 from artifactstore.runtime.local_files import read_own
 from artifactstore.work.queries.past_state import PastState
-from artifactstore.work.queries.trail_columns import CODED, EPOCH, MICROSECOND, Columns, Row, microseconds
+from artifactstore.work.queries.trail_columns import CODED, About, Columns, Parts, Row, microseconds
 from artifactstore.work.session.caches import FoldCache
 
 if TYPE_CHECKING:
@@ -42,8 +39,9 @@ __all__ = ["Trail"]
 
 _TOGETHER: Final = 256  # entries that are read concurrently
 _DENSE: Final = 8  # if more than one entry of so many is wanted, all between them are read, from segments
-_OTHER: Final = ("on", "hold")  # fields that name an artifact, or a hold on one, in another way
-_LAYOUT: Final = 1  # version of the index in the cache
+_HOLDS: Final = frozenset({"held", "released"})  # facts that name a hold; others name in `on` a second artifact
+_BLOCKS: Final = 64  # blocks of facts that are remembered once they were looked at
+_LAYOUT: Final = 2  # version of the index in the cache
 _SHARE: Final = 16  # the file of columns is written anew when more than one fact of so many is not in it …
 _STEP: Final = 2000  # … and at least so many
 
@@ -68,12 +66,14 @@ class Trail:
         self._left: tuple[State, bytes] | None = (
             None  # the fold and the values that another process has left, until they are needed
         )
-        self._parts = [Columns(), Columns()]
+        self._parts = Parts.empty()
         self._file: Path | None = None  # of the first part
         self._codes: dict[str, dict[str | None, int]] | None = {name: {None: 0} for name in CODED}
 
-    def events(self, wanted: Filter, last: int, limit: int | None) -> list[Event] | None:
+    def events(self, wanted: Filter, last: int, limit: int | None) -> Sequence[Event] | None:
         """Return the newest `limit` facts up to entry `last` that are wanted, oldest first; None while another thread indexes.
+
+        Those of more than a few entries are read when they are looked at.
 
         Raises:
             CorruptionError: the journal is damaged, or has changed since it was indexed.
@@ -83,9 +83,9 @@ class Trail:
         try:
             self._catch_up()
             places = self._chosen(wanted, last)
-            if limit is not None and wanted.subject is None:
+            if limit is not None:
                 places = places[-limit:] if limit else []
-            return [*deque((event for _, event in self._made(places) if wanted.wants(event)), maxlen=limit)]
+            return self._events(places)
         except BaseException:
             self._begin()  # a half-indexed entry must not be counted twice
             raise
@@ -114,13 +114,9 @@ class Trail:
             return None
         try:
             self._catch_up()
-            groups = self._groups([place for place in self._chosen(wanted, last) if self._number("seqs", place) > after])
-            if wanted.subject is None:
-                kept = _newest(groups, limit, facts=facts)
-                return self._described(kept, wanted), len(groups) - len(kept)
-            found = self._described(groups, wanted)
-            newest = _newest([one.events for one in found], limit, facts=facts)
-            return found[len(found) - len(newest) :], len(found) - len(newest)
+            groups = self._groups([place for place in self._chosen(wanted, last) if self._parts.number("seqs", place) > after])
+            kept = _newest(groups, limit, facts=facts)
+            return self._described(kept), len(groups) - len(kept)
         except BaseException:
             self._begin()
             raise
@@ -140,8 +136,8 @@ class Trail:
             if about["layout"] != _LAYOUT or state.header["store"] != self._journal.config.store:
                 return
             file = self._cache.folder / os.path.basename(about["file"])  # noqa: PTH119 - never a file elsewhere
-            parts = [Columns.map(file), Columns.from_bytes(more["rest"], fixed=False)]
-            if sum(len(part["entry_times"]) for part in parts) == state.head:
+            parts = Parts(Columns.map(file), Columns.from_bytes(more["rest"], fixed=False))
+            if parts.entries() == state.head and parts.first.seed == parts.rest.seed:
                 self._parts, self._file, self._codes, self._walk = parts, file, None, None
                 self._left = (state, more["values"])
 
@@ -166,7 +162,7 @@ class Trail:
             return
         changes, folder = self._going_on().changes, self._cache.folder
         with suppress(OSError):
-            first, rest = self._parts
+            first, rest = self._parts.first, self._parts.rest
             if self._file is None or len(rest) > max(_STEP, len(first) // _SHARE):
                 folder.mkdir(parents=True, exist_ok=True)
                 file = folder / f"index-{os.urandom(8).hex()}"
@@ -174,12 +170,12 @@ class Trail:
                 whole.write(file)
                 values = json.dumps(changes.to_json(newer=False)).encode()
                 replace_whole(_values(file), hash_bytes(values, "blake3").hex().encode(), b"\n", values, private=True)
-                self._parts, self._file = [whole, Columns()], file
+                self._parts, self._file = Parts(whole, Columns(whole.seed)), file
             os.utime(self._file)
             about = {"layout": _LAYOUT, "file": self._file.name}
             more = {
                 "about": json.dumps(about).encode(),
-                "rest": self._parts[1].to_bytes(),
+                "rest": self._parts.rest.to_bytes(),
                 "values": json.dumps(changes.to_json(newer=True)).encode(),
             }
             self._cache.save(self._going_on().state, str(digest), more)
@@ -212,13 +208,13 @@ class Trail:
         self._save(digest)
 
     def _known(self) -> int:
-        return sum(len(part["digests"]) for part in self._parts) // len(self._journal.digest.raw)
+        return self._parts.entries("digests") // len(self._journal.digest.raw)
 
     def _extend(self, entries: "Iterable[Entry]", last: bytes) -> None:
         """Index the next entries, the last of which has this digest; that of each other one is in the entry behind it."""
-        walk, known, part = self._going_on(), self._known(), self._parts[1]
+        walk, known, part = self._going_on(), self._known(), self._parts.rest
         if self._codes is None:
-            self._codes = {name: {text: code for code, text in enumerate(self._texts(name))} for name in CODED}
+            self._codes = {name: {text: code for code, text in enumerate(self._parts.texts(name))} for name in CODED}
         for entry in entries:
             seq, previous = entry["seq"], Digest.parse(entry["previous"]).raw
             if seq > 1 and known == seq - 1 and self._digest(known) != previous:
@@ -233,104 +229,97 @@ class Trail:
             part["entry_times"].append(microseconds(walk.time))
         part["digests"].frombytes(last)
 
-    def _texts(self, name: str) -> list[str | None]:
-        return [None, *self._parts[0].texts[name], *self._parts[1].texts[name]]
-
-    def _number(self, column: str, place: int) -> int:
-        first = len(self._parts[0])
-        return int(self._parts[0][column][place] if place < first else self._parts[1][column][place - first])
-
-    def _digest(self, seq: int) -> bytes:
-        return self._of_entry("digests", seq, len(self._journal.digest.raw))
-
-    def _time(self, seq: int) -> datetime:
-        (found,) = array("q", self._of_entry("entry_times", seq, 8))
-        return EPOCH + found * MICROSECOND
-
-    def _of_entry(self, column: str, seq: int, size: int) -> bytes:
-        at, values = seq - 1, self._parts[0]
-        if at >= len(values["entry_times"]):
-            at, values = at - len(values["entry_times"]), self._parts[1]
-        return bytes(memoryview(values[column]).cast("B")[at * size : (at + 1) * size])
+    def _digest(self, seq: int, parts: Parts | None = None) -> bytes:
+        return (parts or self._parts).of_entry("digests", seq, len(self._journal.digest.raw))
 
     # -- choosing
 
     def _chosen(self, wanted: Filter, last: int) -> list[int]:
-        """Return the places of facts that may be wanted: all that are, and few others."""
+        """Return the places of the facts that are wanted."""
         codes = {name: self._codes_of(name, getattr(wanted, name)) for name in CODED}
         if (pattern := wanted.name) is not None:
-            texts = enumerate(self._texts("name"))
+            texts = enumerate(self._parts.texts("name"))
             codes["name"] = [code for code, text in texts if text is not None and (text == pattern or is_like(text, pattern))]
-        about: dict[str, list[int]] = {}
+        about = None
         if wanted.subject is not None:
             names = {name for name, _ in wanted.subject.versions}
-            about["name"] = [code for code, text in enumerate(self._texts("name")) if text in names]
-            about |= {kind: self._codes_of("fact", kind) or [] for kind in ("held", "released")}
-        first = len(self._parts[0])
-        return [
-            place + offset
-            for offset, part in zip((0, first), self._parts, strict=True)
-            if len(part)
-            for place in part.chosen(wanted, last, codes, about)
-        ]
+            numbers = {text: code for code, text in enumerate(self._parts.texts("name")) if text in names and text is not None}
+            kinds = {kind: self._codes_of("fact", kind) or [] for kind in ("held", "released", "versioned", "aliased")}
+            about = About(wanted.subject, numbers, kinds, self._parts.first.seed)
+        return self._parts.chosen(wanted, last, codes, about)
 
     def _codes_of(self, name: str, text: str | None) -> list[int] | None:
         """Return the number of a text in a column, None where none is wanted."""
         if text is None:
             return None
-        return [code for code, known in enumerate(self._texts(name)) if known == text]
+        return [code for code, known in enumerate(self._parts.texts(name)) if known == text]
 
     def _groups(self, places: Iterable[int]) -> list[list[int]]:
         """Return places by transaction."""
-        return [[*group] for _, group in groupby(places, lambda at: (self._number("seqs", at), self._number("txns", at)))]
+        return [
+            [*group] for _, group in groupby(places, lambda at: (self._parts.number("seqs", at), self._parts.number("txns", at)))
+        ]
 
     # -- reading
 
-    def _described(self, groups: Sequence[Sequence[int]], wanted: Filter) -> list[Transaction]:
+    def _events(self, places: Sequence[int]) -> Sequence[Event]:
+        parts = self._parts
+
+        def read(some: Sequence[int]) -> list[Event]:
+            with self._lock:
+                return [event for _, event in self._made(some, parts)]
+
+        if len(places) <= _TOGETHER or len({parts.number("seqs", place) for place in places}) <= _TOGETHER:
+            return [event for _, event in self._made(places, parts)]
+        backend = self._journal.cached_backend
+        alone = not backend.is_remote and read_or_none(backend, entry_key(parts.number("seqs", places[0]))) is not None
+        return _Late(read, places, _TOGETHER if alone else STRIDE * _TOGETHER)
+
+    def _described(self, groups: Sequence[Sequence[int]]) -> list[Transaction]:
         """Return the transactions of facts that were chosen."""
         whole = [self._around(group[0]) for group in groups]
-        events = dict(self._made([place for some in whole for place in some]))
+        events = dict(self._made([place for some in whole for place in some], self._parts))
         found = []
         for group, places in zip(groups, whole, strict=True):
-            if matching := [events[place] for place in group if wanted.wants(events[place])]:
-                with self._journal.lock:
-                    state = PastState(self._journal.fold, self._number("seqs", places[0]))
-                    found.append(transaction_of(state, [events[place] for place in places], matching))
+            with self._journal.lock:
+                state = PastState(self._journal.fold, self._parts.number("seqs", places[0]))
+                matching = [events[place] for place in group]
+                found.append(transaction_of(state, [events[place] for place in places], matching))
         return found
 
     def _around(self, place: int) -> range:
         """Return the places of all facts of the transaction of a fact."""
-        first, last, end = place, place + 1, sum(map(len, self._parts))
-        mine = self._number("seqs", place), self._number("txns", place)
-        while first and (self._number("seqs", first - 1), self._number("txns", first - 1)) == mine:
+        first, last, end = place, place + 1, len(self._parts)
+        mine = self._parts.number("seqs", place), self._parts.number("txns", place)
+        while first and (self._parts.number("seqs", first - 1), self._parts.number("txns", first - 1)) == mine:
             first -= 1
-        while last < end and (self._number("seqs", last), self._number("txns", last)) == mine:
+        while last < end and (self._parts.number("seqs", last), self._parts.number("txns", last)) == mine:
             last += 1
         return range(first, last)
 
-    def _made(self, places: Sequence[int]) -> Iterator[tuple[int, Event]]:
+    def _made(self, places: Sequence[int], parts: Parts) -> Iterator[tuple[int, Event]]:
         """Yield places with their events, in order."""
-        seqs = list(dict.fromkeys(self._number("seqs", place) for place in places))
-        first, at = len(self._parts[0]), 0
-        for seq, entry in self._entries(seqs):
+        seqs = list(dict.fromkeys(parts.number("seqs", place) for place in places))
+        at = 0
+        for seq, entry in self._entries(seqs, parts):
             facts: dict[int, list[Any]] = {}
-            while at < len(places) and self._number("seqs", places[at]) == seq:
+            while at < len(places) and parts.number("seqs", places[at]) == seq:
                 place = places[at]
-                number = self._number("txns", place)
+                number = parts.number("txns", place)
                 txn = entry["txns"][number]
                 if number not in facts:
                     facts[number] = [*with_received(txn)]
-                raw, received = facts[number][self._number("places", place)]
-                outcome, change, clock = self._parts[0].more(place) if place < first else self._parts[1].more(place - first)
-                version = self._number("versions", place)
-                known = Found(seq, self._time(seq), None if version < 0 else version, outcome, change, clock)
+                raw, received = facts[number][parts.number("places", place)]
+                outcome, change, clock = parts.more(place)
+                version = parts.number("versions", place)
+                known = Found(seq, parts.time(seq), None if version < 0 else version, outcome, change, clock)
                 yield place, event_of(txn, raw, received, known)
                 at += 1
 
-    def _entries(self, seqs: Sequence[int]) -> "Iterator[tuple[int, Entry]]":
+    def _entries(self, seqs: Sequence[int], parts: Parts) -> "Iterator[tuple[int, Entry]]":
         """Yield entries by their numbers, each as it was when it was indexed."""
         for seq, raw in self._raw(seqs):
-            if raw is None or Digest.of(raw, self._journal.config.digest).raw != self._digest(seq):
+            if raw is None or Digest.of(raw, self._journal.config.digest).raw != self._digest(seq, parts):
                 key = entry_key(seq)
                 text = "is missing" if raw is None else "has changed since it was read"
                 raise CorruptionError(f"{key} {text}: run `artifactstore verify`", location=key)
@@ -357,13 +346,43 @@ class Trail:
         yield from ((seq, None) for seq in wanted)
 
 
+class _Late(Sequence[Event]):
+    """Facts that are read when they are looked at, some at a time.
+
+    Args:
+        read: reads facts by their places.
+        places: their places.
+        step: how many are read at a time: one by one from their entries, or many from segments.
+    """
+
+    def __init__(self, read: Callable[[Sequence[int]], list[Event]], places: Sequence[int], step: int) -> None:
+        self._read = read
+        self._places = places
+        self._step = step
+        self._known: dict[int, list[Event]] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        number = range(len(self))[at]
+        block, offset = divmod(number, self._step)
+        if (found := self._known.get(block)) is None:
+            if len(self._known) >= _BLOCKS:
+                del self._known[next(iter(self._known))]
+            found = self._known[block] = self._read(self._places[block * self._step : (block + 1) * self._step])
+        return found[offset]
+
+
 def _values(file: Path) -> Path:
     """Return the file of the values of a file of columns."""
     return file.with_suffix(".values")
 
 
 def _row(event: Event, number: int, place: int) -> Row:
-    other = next((text for field in _OTHER if (text := text_of(event.fields, field)) is not None), None)
+    other = text_of(event.fields, "hold" if event.fact in _HOLDS else "on")
     values = {**{name: getattr(event, name) for name in (*CODED, "digest", "txn")}, "other": other}
     change = NO_CHANGE if event.before is None and event.after is None else Change(event.before, event.after)
     version = -1 if event.version is None else event.version

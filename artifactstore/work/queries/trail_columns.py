@@ -6,6 +6,7 @@ anyway. So a million facts take some 70 MB, and a process maps the file and read
 
 import json
 import mmap
+import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -16,13 +17,13 @@ from typing import Any, Final, NamedTuple
 from xxhash import xxh3_64_intdigest
 
 from artifactstore.catalog.changes import NO_CHANGE, Change
-from artifactstore.catalog.events import Filter
+from artifactstore.catalog.events import Filter, Subject
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.loading import numpy
 from artifactstore.runtime.local_files import is_own
 
-__all__ = ["CODED", "EPOCH", "MICROSECOND", "Columns", "Row", "microseconds"]
+__all__ = ["CODED", "About", "Columns", "Parts", "Row", "microseconds"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -67,15 +68,20 @@ class Row(NamedTuple):
     more: tuple[str, Change, float | None]
 
 
-def hashed(text: str | None) -> int:
+def hashed(text: str | None, seed: int) -> int:
     """Return the number of a text in a hashed column; 0 for None."""
-    return 0 if text is None else xxh3_64_intdigest(text.encode(errors="surrogatepass")) or 1
+    return 0 if text is None else xxh3_64_intdigest(text.encode(errors="surrogatepass"), seed) or 1
 
 
 class Columns:
-    """The facts of consecutive entries; those of a file cannot be added to."""
+    """The facts of consecutive entries; those of a file cannot be added to.
 
-    def __init__(self) -> None:
+    Args:
+        seed: of the hashes: as nobody else knows it, no two texts can be made that count as one.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.texts: dict[str, list[str | None]] = {name: [] for name in CODED}  # those that are not in the columns before these
         self._columns: dict[str, Any] = {name: array(kind) for name, kind in _KINDS.items()}
 
@@ -100,7 +106,7 @@ class Columns:
                 self.texts[name].append(text)
             columns[name].append(known[text])
         for name in _HASHED:
-            columns[name].append(hashed(row.values[name]))
+            columns[name].append(hashed(row.values[name], self.seed))
         columns["times"].append(row.time)
         columns["seqs"].append(row.seq)
         columns["txns"].append(row.txn)
@@ -123,16 +129,14 @@ class Columns:
         outcome, before, after, clock = json.loads(bytes(self._columns["more"][begin : int(ends[found])]))
         return outcome, NO_CHANGE if before is None and after is None else Change(before, after), clock
 
-    def chosen(
-        self, wanted: Filter, last: int, codes: Mapping[str, list[int] | None], about: Mapping[str, list[int]]
-    ) -> list[int]:
-        """Return the places of facts that may be wanted: all that are, and few others.
+    def chosen(self, wanted: Filter, last: int, codes: Mapping[str, list[int] | None], about: "About | None") -> list[int]:
+        """Return the places of the facts that are wanted.
 
         Args:
             wanted: the conditions.
             last: the last entry that counts.
             codes: the numbers of the texts that each column may have; None: any.
-            about: the numbers of the names of an artifact that is asked for, and those of `held` and `released`.
+            about: what is known of the artifact that is asked for, from the columns before these; gets what is found here.
         """
         np = numpy()
         within = self.view("seqs") <= last
@@ -141,25 +145,29 @@ class Columns:
             if some is not None:
                 mask &= _among(self.view(name), some)
         if wanted.txn is not None:
-            mask &= self.view("txn") == np.uint64(hashed(wanted.txn))
+            mask &= self.view("txn") == np.uint64(hashed(wanted.txn, self.seed))
         if wanted.since is not None:
             mask &= self.view("times") >= microseconds(wanted.since)
         if wanted.until is not None:
             mask &= self.view("times") <= microseconds(wanted.until)
-        if wanted.subject is not None:
-            digest = np.uint64(hashed(wanted.subject.digest))
-            its = _among(self.view("name"), about["name"]) | (self.view("digest") == digest) | (self.view("other") == digest)
-            # What releases a hold names only that, so its holds are met also where they were not asked for.
-            held, released = (_among(self.view("fact"), about[kind]) for kind in ("held", "released"))
-            mask = ((its & (mask | held)) | (mask & released)) & within
-        found: list[int] = np.flatnonzero(mask).tolist()
-        return found
+        if about is None:
+            found: list[int] = np.flatnonzero(mask).tolist()
+            return found
+        digest, fact = np.uint64(about.digest), self.view("fact")
+        its = _among(self.view("name"), about.names) | (self.view("digest") == digest) | (self.view("other") == digest)
+        # What releases a hold names only that, so its holds are met also where they were not asked for.
+        held, released = (_among(fact, about.kinds[kind]) for kind in ("held", "released"))
+        places = np.flatnonzero(((its & (mask | held)) | (mask & released)) & within)
+        columns = [self.view(name)[places].tolist() for name in ("fact", "digest", "other", "name", "versions")]
+        concerned = [about.concerns(self, row) for row in zip(places.tolist(), *columns, strict=True)]
+        chosen: list[int] = places[np.array(concerned, np.bool_) & mask[places]].tolist()
+        return chosen
 
     # -- files
 
     def joined(self, later: "Columns") -> "Columns":
         """Return these and later columns as one."""
-        made = Columns()
+        made = Columns(self.seed)
         for name in CODED:
             made.texts[name] = [*self.texts[name], *later.texts[name]]
         for name in _KINDS:
@@ -182,7 +190,8 @@ class Columns:
             body.append(raw)
             at += len(raw)
         whole = b"".join(body)
-        head = json.dumps({"spans": spans, "texts": self.texts, "checksum": hash_bytes(whole, "blake3").hex()}).encode()
+        about = {"spans": spans, "texts": self.texts, "seed": self.seed, "checksum": hash_bytes(whole, "blake3").hex()}
+        head = json.dumps(about).encode()
         return head + b" " * (-(len(head) + 1) % 8) + b"\n" + whole
 
     @classmethod
@@ -203,7 +212,7 @@ class Columns:
         body = memoryview(raw)[end:]
         if hash_bytes(body, "blake3").hex() != head["checksum"]:
             raise ValueError("a checksum does not match")
-        made = cls()
+        made = cls(int(head["seed"]))
         made.texts = {name: [*head["texts"][name]] for name in CODED}
         for name, kind in _KINDS.items():
             at, size = head["spans"][name]
@@ -232,6 +241,102 @@ class Columns:
             if not is_own(path.stat()):
                 raise PermissionError(path)
             return cls.from_bytes(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), fixed=True)
+
+
+class Parts:
+    """The columns of a file and those behind them, as one."""
+
+    def __init__(self, first: Columns, rest: Columns) -> None:
+        self.first = first
+        self.rest = rest
+
+    @classmethod
+    def empty(cls) -> "Parts":
+        """Return columns of no entry."""
+        seed = int.from_bytes(os.urandom(8))
+        return cls(Columns(seed), Columns(seed))
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.rest)
+
+    def entries(self, column: str = "entry_times") -> int:
+        """Return the number of entries."""
+        return len(self.first[column]) + len(self.rest[column])
+
+    def texts(self, name: str) -> list[str | None]:
+        """Return the texts of a column, by number."""
+        return [None, *self.first.texts[name], *self.rest.texts[name]]
+
+    def number(self, column: str, place: int) -> int:
+        """Return a fact's number in a column."""
+        first = len(self.first)
+        return int(self.first[column][place] if place < first else self.rest[column][place - first])
+
+    def more(self, place: int) -> tuple[str, Change, float | None]:
+        """Return the outcome of a fact, what it changed, and its clock."""
+        first = len(self.first)
+        return self.first.more(place) if place < first else self.rest.more(place - first)
+
+    def time(self, seq: int) -> datetime:
+        """Return the time of an entry."""
+        (found,) = array("q", self.of_entry("entry_times", seq, 8))
+        return EPOCH + found * MICROSECOND
+
+    def of_entry(self, column: str, seq: int, size: int) -> bytes:
+        """Return the `size` bytes that a column has of an entry."""
+        at, values = seq - 1, self.first
+        if at >= len(values["entry_times"]):
+            at, values = at - len(values["entry_times"]), self.rest
+        return bytes(memoryview(values[column]).cast("B")[at * size : (at + 1) * size])
+
+    def chosen(self, wanted: Filter, last: int, codes: Mapping[str, list[int] | None], about: "About | None" = None) -> list[int]:
+        """Return the places of the facts that are wanted; see `Columns.chosen`."""
+        found = self.first.chosen(wanted, last, codes, about) if len(self.first) else []
+        if len(self.rest):
+            first = len(self.first)
+            found += [place + first for place in self.rest.chosen(wanted, last, codes, about)]
+        return found
+
+
+class About:
+    """An artifact of which facts are wanted, in numbers; see `Subject.concerns`.
+
+    Args:
+        subject: the artifact.
+        names: its names → their numbers.
+        kinds: kinds of facts → their numbers, at most one each.
+        seed: of the hashes.
+    """
+
+    def __init__(self, subject: Subject, names: Mapping[str, int], kinds: Mapping[str, list[int]], seed: int) -> None:
+        self.digest = hashed(subject.digest, seed)
+        self.names = [*names.values()]
+        self.kinds = kinds
+        self._kinds = {number: kind for kind, numbers in kinds.items() for number in numbers}
+        self._versions = {(names[name], number) for name, number in subject.versions if name in names}
+        self._named = {name for name, _ in self._versions}
+        self._holds: set[int] = set()
+
+    def concerns(self, columns: Columns, row: tuple[int, int, int, int, int, int]) -> bool:
+        """Return whether a fact speaks of it; its place, kind, digest, other, name, version. They are asked in order."""
+        at, fact, digest, other, name, version = row
+        kind = self._kinds.get(fact)
+        if kind == "released":
+            return other in self._holds
+        if digest == self.digest or (other == self.digest and kind != "held"):
+            if kind == "versioned" and name and version >= 0:
+                self._versions.add((name, version))
+                self._named.add(name)
+            if kind == "held":
+                self._holds.add(other)
+            return True
+        if not name:
+            return False
+        if kind == "aliased":
+            return (name, version) in self._versions or (name, columns.more(at)[1].before) in self._versions
+        if version < 0 and not digest:
+            return name in self._named
+        return (name, version) in self._versions
 
 
 def microseconds(time: datetime) -> int:
