@@ -7,11 +7,11 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from artifactstore.errors import ArtifactStoreError, InvalidInputError
+from artifactstore.runtime.records import dataclass
 from artifactstore.runtime.threads import Pool
 
 __all__ = [

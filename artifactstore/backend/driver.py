@@ -7,11 +7,12 @@ registers its driver under the entry point group `artifactstore.backends`; the n
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 
 from artifactstore.backend.base import Backend
 from artifactstore.errors import InvalidInputError, UnsupportedError
+from artifactstore.runtime.records import dataclass
 
 __all__ = [
     "DESCRIPTIONS",

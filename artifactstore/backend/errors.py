@@ -1,11 +1,11 @@
 """Failures of backends: error classes and messages that all backends share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from artifactstore.errors import BackendError, InvalidInputError
+from artifactstore.runtime.records import dataclass
 
 __all__ = [
     "AmbiguousNotFoundError",

@@ -1,13 +1,14 @@
 """What a transaction did, in words: `put churn/model:v7 · run train · auc 0.91`. The texts may be hostile: who shows them escapes them."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
 from artifactstore.display.values import counted
 from artifactstore.model.facts import Fact
 from artifactstore.model.fields import sane
+from artifactstore.runtime.records import dataclass
 from artifactstore.signing.envelope import ANCHOR, payload_of, speaks_of
 
 __all__ = ["KINDS", "Naming", "action"]

@@ -3,10 +3,10 @@
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["OPERATORS", "Comparison"]
 

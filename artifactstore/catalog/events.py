@@ -1,12 +1,13 @@
 """Facts of the journal with their outcomes, and what each transaction did in words, as values; and which of them are wanted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["Event", "Filter", "Subject", "Transaction", "is_like", "text_of"]
 

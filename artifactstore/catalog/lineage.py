@@ -1,7 +1,7 @@
 """The graph of runs and artifacts, as a function of the fold; never opens stored content."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final
@@ -12,6 +12,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.errors import NotFoundError, UnsupportedError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.graph import Graph, Node
+from artifactstore.runtime.records import dataclass
 
 __all__ = [
     "STALE",

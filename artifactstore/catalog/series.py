@@ -1,12 +1,12 @@
 """The series of metrics that runs logged, read from the journal."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.fields import sane
+from artifactstore.runtime.records import dataclass
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry

@@ -1,7 +1,6 @@
 """Where an artifact stands with the registry: its approvals, the gates of the aliases that mean it, what keeps it; from the fold alone."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from artifactstore.catalog.fold.judge import holds_on
@@ -9,6 +8,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.approvals import status_of
 from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.display.registry_lists import approval_line
+from artifactstore.runtime.records import dataclass
 from artifactstore.signing.envelope import payload_of
 
 __all__ = ["Standing", "printed_name", "standing", "why_held"]

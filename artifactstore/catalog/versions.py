@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, overload
@@ -14,6 +14,7 @@ from artifactstore.catalog.spill.table import get_many, keys_with_prefix, touche
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference
+from artifactstore.runtime.records import dataclass
 
 __all__ = [
     "Name",

@@ -5,8 +5,9 @@ hostile: the renderers escape it, and nothing else does.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from artifactstore.runtime.records import dataclass
 
 __all__ = [
     "ARROW",

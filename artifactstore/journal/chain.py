@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import CorruptionError
@@ -11,6 +10,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.facts import CONFIG_KEY, parse_entry
 from artifactstore.model.format import FIRST
+from artifactstore.runtime.records import dataclass
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn

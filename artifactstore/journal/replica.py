@@ -8,7 +8,6 @@ store that began on its own never becomes a replica, so one check a session is e
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Backend
@@ -16,6 +15,7 @@ from artifactstore.errors import CorruptionError, NotFoundError
 from artifactstore.journal.fetch import read_or_none
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json, parse_json
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["PREFIX", "ReplicaStatus", "end_key", "mark_body", "read_replica_status", "target_key"]
 

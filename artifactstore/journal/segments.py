@@ -7,7 +7,6 @@ parsed from those bytes: the columns serve DuckDB, Polars and people.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Backend, Stored
@@ -16,6 +15,7 @@ from artifactstore.journal.chain import previous_of
 from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.facts import parse_entry
 from artifactstore.runtime.loading import arrow
+from artifactstore.runtime.records import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

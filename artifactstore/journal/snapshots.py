@@ -7,13 +7,13 @@ and is written last: a snapshot without one is litter.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from artifactstore.backend.base import Stored
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.journal.chain import entry_key
 from artifactstore.model.facts import Fact, parse_entry
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["Snapshot", "content_key", "snapshots_of", "vouching", "worth"]
 

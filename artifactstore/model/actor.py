@@ -1,6 +1,6 @@
 """The actor that is recorded with every transaction."""
 
-from dataclasses import dataclass
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["Actor"]
 

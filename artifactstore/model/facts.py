@@ -7,7 +7,6 @@ newer `format` of the store may give those power over others (docs/reference/for
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.format import FIRST, check_format
 from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.records import dataclass
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry, Txn

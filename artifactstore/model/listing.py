@@ -11,13 +11,13 @@ import re
 import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
+from artifactstore.runtime.records import dataclass
 
 __all__ = [
     "Extra",

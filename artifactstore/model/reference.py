@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.records import dataclass
 
 __all__ = [
     "PinnedReference",

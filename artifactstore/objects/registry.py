@@ -6,7 +6,6 @@ other formats.
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -16,6 +15,7 @@ from typing import Any, Final
 from artifactstore.errors import InvalidInputError, UnsupportedError
 from artifactstore.objects.base import Format, ReadFolder, WriteFolder
 from artifactstore.runtime.entry_points import load, registered_for
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["ENTRIES", "check_expected", "choose", "read_object", "runs_code", "write_object"]
 

@@ -1,10 +1,10 @@
 """Trust: which code a read may import and run. Only the caller of `get` grants it, never the store."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError, UntrustedError
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["NOTHING", "UNKNOWN", "Trust", "pickled_globals", "record_own", "trust_of"]
 

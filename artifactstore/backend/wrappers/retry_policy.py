@@ -4,10 +4,10 @@ import os
 import random
 import time as clock
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from artifactstore.errors import BackendError, InvalidInputError
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["Retries", "RetryPolicy", "retried", "retry_seconds"]
 

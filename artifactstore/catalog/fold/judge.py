@@ -5,7 +5,6 @@ The texts of voids are part of the state that snapshots publish: changing one ma
 """
 
 from collections.abc import Container, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from artifactstore.catalog.fold.received import LAYOUT, is_own, subject
@@ -14,6 +13,7 @@ from artifactstore.catalog.gates.recorded import why_refused
 from artifactstore.catalog.gates.rules import is_gate
 from artifactstore.catalog.retention import is_retention, too_young
 from artifactstore.model.facts import WINDOW, Fact
+from artifactstore.runtime.records import dataclass
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Txn

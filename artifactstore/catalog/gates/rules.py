@@ -5,7 +5,6 @@ A gate is `{"all": [RULE, …]}` or `{"any": [RULE, …]}`, and may demand a rea
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import combinations
 from typing import Any, Final
@@ -14,6 +13,7 @@ from artifactstore.catalog.comparison import Comparison
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.reference import Reference
+from artifactstore.runtime.records import dataclass
 from artifactstore.signing.envelope import MEANINGS
 
 __all__ = ["JUDGED", "RuleError", "check_gate", "is_gate", "kind_of"]

@@ -8,7 +8,6 @@ The trailer: XXH3-64 of all records u64, their length in bytes u32, their number
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 import xxhash
@@ -16,6 +15,7 @@ import xxhash
 from artifactstore.content.manifests.manifest import Extent
 from artifactstore.errors import CorruptionError
 from artifactstore.model.encoding import new_id
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["MAGIC", "MAX_FRAMES", "TARGET", "TRAILER", "Frame", "OpenPack", "check_frame", "pack_key", "read_records"]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend
@@ -11,6 +10,7 @@ from artifactstore.content.manifests.manifest import Extent
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import BackendError, CorruptionError, NotFoundError
 from artifactstore.model.digest import hash_bytes
+from artifactstore.runtime.records import dataclass
 from artifactstore.runtime.threads import Pool
 
 __all__ = [

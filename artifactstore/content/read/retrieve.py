@@ -12,7 +12,6 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
@@ -28,6 +27,7 @@ from artifactstore.content.packs.reader import (
 )
 from artifactstore.errors import BackendError, CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
+from artifactstore.runtime.records import dataclass
 from artifactstore.runtime.threads import Pool
 
 __all__ = ["PAGE", "ReadGroup", "cut_parts", "false_chunks_error", "groups", "named", "read_file", "retrieve"]

@@ -2,12 +2,12 @@
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.model.parquet.footer import AS_LONG, pages, read_footer
 from artifactstore.model.parquet.parts import Footer
 from artifactstore.runtime.loading import arrow
+from artifactstore.runtime.records import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,7 +1,8 @@
 """Parquet footers and page headers as values."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["ColumnChunk", "Footer", "Page", "RowGroup"]
 

@@ -1,7 +1,6 @@
 """The public view of an artifact: identity, names, record and files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from artifactstore.catalog import versions as catalog
@@ -16,6 +15,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.listing import plain_line
 from artifactstore.objects.tables.profile_names import own_profile, profiled
+from artifactstore.runtime.records import dataclass
 from artifactstore.work.get.profiles import Profiles
 from artifactstore.work.session.session import Session
 

@@ -8,7 +8,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import is_own, read_own
+from artifactstore.runtime.records import dataclass
 from artifactstore.work.session.name_list import NameList
 from artifactstore.work.settings.settings import TAG, TAGGED
 

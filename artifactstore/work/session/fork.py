@@ -7,7 +7,6 @@ for it. The fork is passed by `$ARTIFACTSTORE_FORK`, the path of a small JSON fi
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,6 +17,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.journal.fetch import read_or_none
 from artifactstore.model.facts import CONFIG_KEY, parse_config
 from artifactstore.runtime.atomic_files import replace_whole
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["VARIABLE", "ScratchStore"]
 

@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Protocol, TypedDict, Unpack
 
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import read_own
+from artifactstore.runtime.records import dataclass
 from artifactstore.work.session.session import Session
 
 __all__ = ["Origin", "Origins", "remember"]

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
+from artifactstore.runtime.records import dataclass
 
 __all__ = ["Inbox", "Posted", "exists", "hand_over", "leaves", "of_parents", "publish"]
 

@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeVar
 
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
+from artifactstore.runtime.records import dataclass
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.settings import secret_options
 
