@@ -196,12 +196,22 @@ _LATE: Final = {
 def __getattr__(name: str) -> Any:
     """Load the store when it is first asked for: `import artifactstore` alone costs next to nothing."""
     if name not in _LATE:
-        raise AttributeError(f"module 'artifactstore' has no attribute {name!r}")
+        raise AttributeError(f"module 'artifactstore' has no attribute {name!r}{_hint(name)}")
     import importlib  # noqa: PLC0415
 
     value = getattr(importlib.import_module(_LATE[name]), name)
     globals()[name] = value
     return value
+
+
+def _hint(name: str) -> str:
+    """Return what to use instead of a name that this package does not have, or nothing."""
+    if name.startswith("_"):
+        return ""
+    from artifactstore.habits import module_hint  # noqa: PLC0415 - only for a message
+    from artifactstore.store import Store  # noqa: PLC0415 - as above
+
+    return module_hint(name, [one for one in dir(Store) if not one.startswith("_")])
 
 
 def __dir__() -> list[str]:

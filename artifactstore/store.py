@@ -305,6 +305,12 @@ class Store(StoreQueries):
 
         raise AttributeError(f"{type(self).__name__} has no {name!r}{hint(name)}", name=name, obj=self)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing: what a call stored is durable when it returns, and a store has nothing to close."""
+
     def __contains__(self, ref: object) -> bool:
         return self.exists(as_reference(ref))
 

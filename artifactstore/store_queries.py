@@ -128,10 +128,11 @@ class StoreQueries:
 
         return versions(self._session, name)
 
-    def find(self, **conditions: "Unpack[Conditions]") -> "Rows[Version]":
+    def find(self, words: str | None = None, /, **conditions: "Unpack[Conditions]") -> "Rows[Version]":
         """Return the versions that meet all conditions: `store.find(kind="model", metrics={"auc": ">= 0.9"}, uses="churn/raw")`.
 
         Args:
+            words: `find("churn")` is `find(text="churn")`.
             **conditions: see `Conditions`: name, text, alias, tag, kind, metadata, metrics, file, uses, code, run, since.
 
         Raises:
@@ -139,6 +140,8 @@ class StoreQueries:
         """
         from artifactstore.work.queries.queries import find  # noqa: PLC0415 - each question loads what it needs
 
+        if words is not None:
+            conditions.setdefault("text", words)
         return find(self._session, conditions)
 
     def runs(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from artifactstore.catalog.ancestry import code_of, tainted_ancestor
@@ -92,6 +92,13 @@ class RunInfo:
     not_finite: dict[str, int] = field(default_factory=dict)
     output_metrics: dict[str, float] = field(default_factory=dict)
     _series: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
+
+    if not TYPE_CHECKING:  # a type checker finds what is missing itself
+
+        def __getattr__(self, name: str) -> Any:
+            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+
+            raise missing(self, name)
 
     def history(self, metric: str) -> Any:
         """Return the series of one of its own metrics, as logged: rows of (step, value, time).

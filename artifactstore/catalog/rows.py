@@ -54,15 +54,14 @@ class Rows(Displayed, Sequence[T], Generic[T]):
             part._numbers = self._numbers[at]
             return part
         if isinstance(at, str):
-            raise InvalidInputError(
-                f"[{at!r}]: rows are chosen by number; a column is .to_pandas()[{at!r}], or [one.{at} for one in …]"
-            )
+            raise InvalidInputError(f"[{at!r}]: rows are chosen by number; a column is .values({at!r}), or .to_pandas()[{at!r}]")
         return self._make(self._numbers[at])
 
     def __getattr__(self, name: str) -> Any:
         from artifactstore.habits import table_hint  # noqa: PLC0415 - only for a message
 
-        raise AttributeError(f"{type(self).__name__} has no {name!r}{table_hint(name)}", name=name, obj=self)
+        fields = () if name.startswith("_") else self._names()
+        raise AttributeError(f"{type(self).__name__} has no {name!r}{table_hint(name, fields)}", name=name, obj=self)
 
     def values(self, column: str) -> list[Any]:
         """Return the values of a field of the records: `store.names().values("size")`.

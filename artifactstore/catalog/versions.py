@@ -1,16 +1,15 @@
 """Names, versions and aliases in a state, and resolution of references."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
-from operator import itemgetter
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from artifactstore.catalog.fold.name_columns import columns_of, kept_columns, newest
 from artifactstore.catalog.fold.received import origin_of
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.times import is_uncertain
-from artifactstore.catalog.spill.table import get_many, keys_with_prefix, touched
+from artifactstore.catalog.spill.table import keys_with_prefix
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference
@@ -22,7 +21,6 @@ __all__ = [
     "Resolved",
     "Version",
     "alias_of",
-    "listing",
     "names",
     "newest",
     "resolve",
@@ -75,6 +73,13 @@ class Version:
     origin: str | None = None
     uncertain: bool = False
 
+    if not TYPE_CHECKING:  # a type checker finds what is missing itself
+
+        def __getattr__(self, name: str) -> Any:
+            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+
+            raise missing(self, name)
+
     @property
     def ref(self) -> str:
         """A permanent reference to it: `name:v3`, or the digest."""
@@ -104,6 +109,13 @@ class Name:
     time: datetime
     aliases: Mapping[str, int]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    if not TYPE_CHECKING:  # a type checker finds what is missing itself
+
+        def __getattr__(self, name: str) -> Any:
+            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+
+            raise missing(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +202,6 @@ def removed_digest(state: State, ref: Reference) -> str | None:
     return next((str(row["digest"]) for row in reversed(rows) if row["digest"].startswith(prefix)), None)
 
 
-def newest(state: State, name: str, *, tainted: bool = False) -> int | None:
-    """Return the number of the newest version that is not removed nor, unless `tainted`, tainted; None if there is none."""
-    rows = state.names.get(name, ())
-    for k in range(len(rows), 0, -1):
-        if "removed" not in rows[k - 1] and (tainted or rows[k - 1]["digest"] not in state.tainted):
-            return k
-    return None
-
-
 def alias_of(state: State, name: str, alias: str) -> int | None:
     """Return the number of the version that an alias points to, or None."""
     moves = state.aliases.get(name, {}).get(alias)
@@ -274,9 +277,9 @@ class Names(Sequence[Name]):
 
 def names(state: State, prefix: str = "") -> Names:
     """Return all names that start with `prefix`, sorted."""
-    columns = None if prefix else _kept_columns(state)
+    columns = None if prefix else kept_columns(state)
     if columns is None:
-        columns = _columns(state, state.last_versions(prefix))
+        columns = columns_of(state, state.last_versions(prefix))
     aliases, described = state.aliases, state.name_metadata
 
     def held(name: str) -> dict[str, int]:
@@ -292,58 +295,6 @@ def names(state: State, prefix: str = "") -> Names:
         aliases=[held(name) if aliases else {} for name in columns["name"]],
         metadata=[about(name) if described else {} for name in columns["name"]],
     )
-
-
-def _columns(state: State, lasts: Iterable[tuple[str, int, dict[str, Any]]]) -> dict[str, list[Any]]:
-    """Return names in columns, sorted, as `Name` has them; the time as text, without aliases and metadata."""
-    tainted, rows = state.tainted, list[tuple[str, int, int | None, dict[str, Any], str]]()
-    for name, count, last in lasts:
-        if "removed" not in last and (not tainted or last["digest"] not in tainted):
-            rows.append((name, count, count, last, last["time"]))
-            continue
-        latest = newest(state, name)
-        row = last if latest is None else state.names[name][latest - 1]
-        rows.append((name, count, latest, row, last["time"]))
-    rows.sort(key=itemgetter(0))
-    digests = [row["digest"] for _, _, _, row, _ in rows]
-    stored = get_many(state.stored, digests)
-    return {
-        "name": [name for name, _, _, _, _ in rows],
-        "versions": [count for _, count, _, _, _ in rows],
-        "latest": [latest for _, _, latest, _, _ in rows],
-        "kind": [row["kind"] for _, _, _, row, _ in rows],
-        "size": [stored[digest].get("size", 0) if stored.get(digest) else 0 for digest in digests],
-        "time": [time for _, _, _, _, time in rows],
-    }
-
-
-_LISTED: Final = 200_000  # names, beyond which a list of them is not kept: reading it takes as long as asking for some
-
-
-def listing(state: State) -> bytes | None:
-    """Return a list of all names for a kept state: one text is read ten times as fast as a row for each; None if there are too many."""
-    if len(state.names) > _LISTED:
-        return None
-    return json.dumps({**_columns(state, state.last_versions("")), "tainted": sorted(state.tainted)}).encode()
-
-
-def _kept_columns(state: State) -> dict[str, list[Any]] | None:
-    """Return the kept list of names with what has changed since; None if none is kept."""
-    text = state.base.listing() if state.listed and state.base is not None else None
-    if text is None:
-        return None
-    kept = json.loads(text)
-    digests = touched(state.stored) | ({*kept.pop("tainted")} ^ {*state.tainted})
-    columns: dict[str, list[Any]] = kept  # in the order of `_columns`: the name is the first
-    changed = touched(state.names) | {name for one in digests for name, _, _ in state.versions_by_digest.get(one, ())}
-    if not changed:
-        return columns
-    lasts = ((name, len(rows), rows[-1]) for name in changed if (rows := state.names.get(name)))
-    news = _columns(state, lasts)
-    whole = zip(*columns.values(), strict=True)
-    merged = [row for row in whole if row[0] not in changed] + [*zip(*(news[name] for name in columns), strict=True)]
-    merged.sort(key=itemgetter(0))
-    return dict(zip(columns, map(list, zip(*merged, strict=True)), strict=True)) if merged else news
 
 
 def _aliases(state: State, name: str) -> dict[int, tuple[str, ...]]:

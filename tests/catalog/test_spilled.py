@@ -15,11 +15,11 @@ from hypothesis import given, settings
 import artifactstore
 from artifactstore import CorruptionError, Name, Store
 from artifactstore.catalog.fold import state as fold
+from artifactstore.catalog.fold.name_columns import kept_columns
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.tables import LARGE
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.catalog.spill.table import SpilledTable, get_many, keys_with_prefix
-from artifactstore.catalog.versions import _kept_columns
 from artifactstore.model.encoding import canonical_json
 from artifactstore.work.session.caches import FoldCache
 from tests.catalog.test_fold_properties import JOURNALS, TXNS, _told
@@ -341,7 +341,7 @@ def test_the_kept_list_of_names_with_any_change_is_the_list_of_a_new_reader(
         reader = artifactstore.open(url, "r", cache=cache)
         with reader._session.query_state() as state:
             assert state.listed == (cache is not None)
-            assert (_kept_columns(state) is not None) == (cache is not None)
+            assert (kept_columns(state) is not None) == (cache is not None)
         return [*reader.names()]
 
     for number, (change, make) in enumerate(CHANGES.items()):  # each alone

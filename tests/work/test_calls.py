@@ -1,6 +1,10 @@
 """Calls that people type from the habits of other tools: each works, or its message has the call that does."""
 
+import copy
 import math
+import operator
+import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 
 import artifactstore
-from artifactstore import Artifact, InvalidInputError, NotFoundError, Store, Version
+from artifactstore import Artifact, InvalidInputError, NotFoundError, Store, Version, habits
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,9 @@ WORKS = {
     'len(store.find(text="SECOND churn"))': 1,
     'len(store.find(text="depth train"))': 1,
     'len(store.find(text="absent"))': 0,
+    'len(store.find("second"))': 1,
+    'store.names().values("size")': [9, 10],
+    "artifactstore.open(store.url).__enter__().url == store.url": True,
     'len(store.find(tag="stage"))': 1,
     'len(store.find(tag="stage=raw"))': 1,
     'len(store.find(tag={"stage": "raw"}))': 1,
@@ -143,6 +150,37 @@ HINTS = {
     'store.link_artifact("churn/model", "prod")': 'store.put(store.artifact(ref), "other/name")',
     'store.sync("s3://b")': "store.maintenance.sync(target)",
     "store.nothing": "Store has no 'nothing'",
+    "store.close()": "durable when it returns",
+    'store.artifact("churn/model").load()': "store.get(artifact)",
+    'store.artifact("churn/model").download("x")': 'store.get(artifact, to="folder")',
+    'store.artifact("churn/model").file("x")': "store.open_file(artifact, path)",
+    'store.artifact("churn/model").add_file("x")': "store.put(source, name) makes the next version",
+    'store.artifact("churn/model").lineage': "store.lineage(artifact)",
+    'store.artifact("churn/model").created_at': "use .time",
+    'store.artifact("churn/model").promote("x")': "store.promote(artifact, alias, reason=…)",
+    'store.artifact("churn/model").taint("x")': "store.registry.taint(artifact, …)",
+    'store.versions("churn/model")[-1].download()': 'store.get(version, to="folder")',
+    "store.names()[0].digest": "store.artifact(name.name)",
+    "store.names().size": ".values('size')",
+    'store.names()["size"]': ".values('size')",
+    "store.runs().best('auc')": "store.runs(sort='-auc', limit=1)[0]",
+    "store.runs()[0].summary": "use .metrics",
+    "store.runs()[0].config": "use .params",
+    "store.runs()[0].logged_artifacts()": "store.lineage(run).downstream()",
+    'store.run("x").log_metric("auc", 1)': "run.log(",
+    'store.run("x").log_model(1, "m")': "run.put(source, name)",
+    'store.run("x").use_artifact("m")': "run.get(ref)",
+    'store.lineage("churn/model").show()': "use .upstream().draw()",
+    'store.lineage("churn/model").upstream().plot()': "use .draw()",
+    'store.find(metric="auc > 0.8")': "metrics={'auc': '>= 0.9'}",
+    'store.find(tags={"stage": "raw"})': "tag={'stage': 'raw'}",
+    'store.find(query="x")': "for query= use text=",
+    "artifactstore.login()": "artifactstore.open(url)",
+    "artifactstore.log(loss=1)": "with artifactstore.open().run(name) as run: run.log(",
+    'artifactstore.get("churn/model")': "artifactstore.open().get(…)",
+    'artifactstore.load("churn/model")': "artifactstore.open().get(ref)",
+    'artifactstore.save(b"x", "n")': "artifactstore.open().put(source, name)",
+    "artifactstore.nothing": "has no attribute 'nothing'",
 }
 NAMES: dict[str, Any] = {"artifactstore": artifactstore, "Store": Store, "math": math, "np": np, "Path": Path}
 
@@ -159,6 +197,48 @@ def test_a_wrong_call_names_the_right_one(store: Store, call: str):
         eval(call, NAMES | {"store": store})
     assert HINTS[call] in str(error.value)
     assert store.head == before
+
+
+def test_each_answer_is_a_call_that_exists_and_none_hides_an_attribute(store: Store):
+    records: dict[str, Any] = {
+        "Artifact": store.artifact("churn/model:v1"),
+        "Version": store.versions("churn/model")[0],
+        "Name": store.names()[0],
+        "RunInfo": store.runs()[0],
+        "Run": store.run("other"),
+        "Lineage": store.lineage("churn/model:v1"),
+        "LineageGraph": store.lineage("churn/model:v1").upstream(),
+    }
+    assert {*records} == {*habits._OF_RECORDS}
+    roots = {"store": store, "run": records["Run"], "artifactstore": artifactstore}
+    for kind, record in records.items():
+        assert type(record).__name__ == kind
+        for name in habits._OF_RECORDS[kind]:
+            if name in dir(record):
+                continue  # answered by itself
+            with pytest.raises(AttributeError, match=f"^{kind} has no '{name}'; ") as error:
+                getattr(record, name)
+            answer = str(error.value)
+            for root, path in re.findall(r"\b(store|run|artifactstore)((?:\.\w+)+)", answer):
+                operator.attrgetter(path[1:])(roots[root])
+            for path in re.findall(r"use ((?:\.\w+)+)", answer):
+                operator.attrgetter(path[1:].split("(")[0])(record)
+    for name in {*habits._CALLS, *habits._OF_MODULE}:
+        for text in (habits.hint(name), habits.module_hint(name, dir(Store))):
+            for root, path in re.findall(r"\b(store|artifactstore)((?:\.\w+)+)", text.replace("artifactstore.open()", "store")):
+                operator.attrgetter(path[1:])(roots[root])
+
+
+def test_a_store_may_be_used_in_a_with_statement(store: Store):
+    with artifactstore.open(store.url) as opened:
+        opened.put(b"x", "n")
+    assert opened.get("n") == b"x"
+
+
+def test_records_are_copied_and_pickled_though_they_answer_for_what_they_lack(store: Store):
+    for one in (store.versions("churn/model")[0], store.names()[0]):
+        assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
+    assert not hasattr(store.artifact("churn/model"), "__array__")
 
 
 def test_a_record_of_another_store_is_not_taken_for_the_same_name_here(store: Store, tmp_path: Path):

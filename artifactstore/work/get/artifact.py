@@ -1,7 +1,7 @@
 """The public view of an artifact: identity, names, record and files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.catalog import versions as catalog
 from artifactstore.catalog.fold.state import State
@@ -92,6 +92,13 @@ class Artifact:
         self.reason = record.reason
         self.aliases = record.aliases
         self.single = record.file
+
+    if not TYPE_CHECKING:  # a type checker finds what is missing itself
+
+        def __getattr__(self, name: str) -> Any:
+            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+
+            raise missing(self, name)
 
     @property
     def ref(self) -> str:

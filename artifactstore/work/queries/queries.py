@@ -85,6 +85,27 @@ class Conditions(TypedDict, total=False):
     since: datetime | None
 
 
+_METRICS = "metrics={'auc': '>= 0.9'}"
+_MEANT = {  # conditions that people type, and those that do the same
+    **dict.fromkeys(("query", "q", "search", "contains", "description", "keyword", "words"), "text="),
+    **dict.fromkeys(("metric", "auc", "accuracy", "acc", "loss", "f1", "rmse", "score", "where"), _METRICS),
+    **dict.fromkeys(("tags", "label", "labels", "stage"), "tag={'stage': 'raw'}, or alias="),
+    **dict.fromkeys(("aliases", "version", "latest"), "alias=, or get(ref, version=3)"),
+    **dict.fromkeys(("meta", "properties", "config"), "metadata={'key': value}"),
+    **dict.fromkeys(("type", "artifact_type"), "kind="),
+    **dict.fromkeys(("after", "created_after", "from_", "start", "date", "created_at"), "since="),
+    **dict.fromkeys(("before", "until", "end"), "store.at(moment).find(…)"),
+    **dict.fromkeys(("params", "param", "hyperparameters"), "store.runs(where='params.lr < 0.1')"),
+    **dict.fromkeys(("digest", "hash", "sha256", "path", "filename"), "file="),
+    **dict.fromkeys(("commit", "git", "git_commit", "sha"), "code="),
+    **dict.fromkeys(("inputs", "input", "parent", "used"), "uses="),
+    **dict.fromkeys(("names", "prefix", "pattern", "like"), "name='churn/*'"),
+    **dict.fromkeys(("run_id", "producer", "created_by"), "run="),
+    **dict.fromkeys(("limit", "max_results", "n"), "a slice, [:5]"),
+    **dict.fromkeys(("sort", "order_by"), "sorted(…, key=…), or store.runs(sort='-auc')"),
+}
+
+
 @one_state()
 def find(session: Session, conditions: Conditions) -> Rows[Version]:
     """Return the versions that meet all conditions; see `Store.find`."""
@@ -93,7 +114,8 @@ def find(session: Session, conditions: Conditions) -> Rows[Version]:
     given: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}
     if unknown := sorted(set(given) - set(Conditions.__annotations__)):
         known = ", ".join(sorted(Conditions.__annotations__))
-        raise InvalidInputError(f"find has no condition {', '.join(unknown)}; expected {known}")
+        hints = "".join(f"; for {one}= use {_MEANT[one]}" for one in unknown if one in _MEANT)
+        raise InvalidInputError(f"find has no condition {', '.join(unknown)}{hints}; expected {known}")
     core = session.core()
     if isinstance(given.get("name"), str):
         given["name"] = full_name(given["name"])

@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast
 
 from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
 from artifactstore.model.encoding import new_id
@@ -89,6 +89,13 @@ class Run:
         self._warned: set[str] = set()
 
     # -- start and end
+
+    if not TYPE_CHECKING:  # a type checker finds what is missing itself
+
+        def __getattr__(self, name: str) -> Any:
+            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+
+            raise missing(self, name)
 
     def start(self) -> Self:
         """Start the run: it becomes this process's current run.

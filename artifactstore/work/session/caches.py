@@ -13,9 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactstore.catalog.fold.name_columns import listing
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
-from artifactstore.catalog.versions import listing
 from artifactstore.journal.heads import format_head, parse_head
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole

@@ -58,6 +58,13 @@ class LineageGraph(Displayed):
         self._chosen = chosen
         self.edges = graph.edges
 
+    if not TYPE_CHECKING:  # a type checker finds what is missing itself
+
+        def __getattr__(self, name: str) -> Any:
+            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+
+            raise missing(self, name)
+
     @cached_property
     def artifacts(self) -> Rows[Node]:
         """The matching artifacts, nearest first, without the start."""
@@ -185,6 +192,13 @@ class Lineage:
     def downstream(self, *, kind: str | None = None, name: str | None = None, role: str | None = None) -> LineageGraph:
         """Return everything that was made from it; see `upstream`."""
         return self._view(up=False, kind=kind, name=name, role=role)
+
+    if not TYPE_CHECKING:  # a type checker finds what is missing itself
+
+        def __getattr__(self, name: str) -> Any:
+            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+
+            raise missing(self, name)
 
     @property
     def runs(self) -> Rows[RunInfo]:
