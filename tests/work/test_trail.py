@@ -266,6 +266,7 @@ def _harm(folder: Path, way: int) -> None:
 
 def test_many_facts_are_read_when_they_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trail_module, "_TOGETHER", 4)
+    monkeypatch.setattr(trail_module, "_FEW", 4)
     monkeypatch.setattr(trail_module, "_BLOCKS", 2)
     store = artifactstore.create(tmp_path / "store", cache=tmp_path / "cache")
     for number in range(12):

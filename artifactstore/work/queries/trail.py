@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Trail"]
 
 _TOGETHER: Final = 256  # entries that are read concurrently
+_FEW: Final = 64  # entries of which all facts are read at once
 _DENSE: Final = 8  # if more than one entry of so many is wanted, all between them are read, from segments
 _HOLDS: Final = frozenset({"held", "released"})  # facts that name a hold; others name in `on` a second artifact
 _BLOCKS: Final = 64  # blocks of facts that are remembered once they were looked at
@@ -84,7 +84,7 @@ class Trail:
             self._catch_up()
             places = self._chosen(wanted, last)
             if limit is not None:
-                places = places[-limit:] if limit else []
+                places = places[max(0, len(places) - limit) :]
             return self._events(places)
         except BaseException:
             self._begin()  # a half-indexed entry must not be counted twice
@@ -114,9 +114,11 @@ class Trail:
             return None
         try:
             self._catch_up()
-            groups = self._groups([place for place in self._chosen(wanted, last) if self._parts.number("seqs", place) > after])
-            kept = _newest(groups, limit, facts=facts)
-            return self._described(kept), len(groups) - len(kept)
+            places = self._chosen(wanted, last)
+            if after:
+                places = places[self._parts.numbers("seqs", places) > after]
+            kept, many = self._parts.transactions(places, limit, facts=facts)
+            return self._described(kept), many - len(kept)
         except BaseException:
             self._begin()
             raise
@@ -234,10 +236,10 @@ class Trail:
 
     # -- choosing
 
-    def _chosen(self, wanted: Filter, last: int) -> list[int]:
-        """Return the places of the facts that are wanted."""
+    def _chosen(self, wanted: Filter, last: int) -> Any:
+        """Return the places of the facts that are wanted, as an array of NumPy."""
         codes = {name: self._codes_of(name, getattr(wanted, name)) for name in CODED}
-        if (pattern := wanted.name) is not None:
+        if (pattern := wanted.name) is not None and any(sign in pattern for sign in "*?["):
             texts = enumerate(self._parts.texts("name"))
             codes["name"] = [code for code, text in texts if text is not None and (text == pattern or is_like(text, pattern))]
         about = None
@@ -254,25 +256,19 @@ class Trail:
             return None
         return [code for code, known in enumerate(self._parts.texts(name)) if known == text]
 
-    def _groups(self, places: Iterable[int]) -> list[list[int]]:
-        """Return places by transaction."""
-        return [
-            [*group] for _, group in groupby(places, lambda at: (self._parts.number("seqs", at), self._parts.number("txns", at)))
-        ]
-
     # -- reading
 
-    def _events(self, places: Sequence[int]) -> Sequence[Event]:
-        parts = self._parts
+    def _events(self, found: Any) -> Sequence[Event]:
+        parts, places, seqs = self._parts, found.tolist(), self._parts.numbers("seqs", found)
 
         def read(some: Sequence[int]) -> list[Event]:
             with self._lock:
                 return [event for _, event in self._made(some, parts)]
 
-        if len(places) <= _TOGETHER or len({parts.number("seqs", place) for place in places}) <= _TOGETHER:
+        if int((seqs[1:] != seqs[:-1]).sum()) < _FEW:
             return [event for _, event in self._made(places, parts)]
         backend = self._journal.cached_backend
-        alone = not backend.is_remote and read_or_none(backend, entry_key(parts.number("seqs", places[0]))) is not None
+        alone = not backend.is_remote and read_or_none(backend, entry_key(int(seqs[0]))) is not None
         return _Late(read, places, _TOGETHER if alone else STRIDE * _TOGETHER)
 
     def _described(self, groups: Sequence[Sequence[int]]) -> list[Transaction]:
@@ -387,14 +383,3 @@ def _row(event: Event, number: int, place: int) -> Row:
     change = NO_CHANGE if event.before is None and event.after is None else Change(event.before, event.after)
     version = -1 if event.version is None else event.version
     return Row(values, microseconds(event.time), event.seq, number, place, version, (event.outcome, change, event.clock))
-
-
-def _newest(groups: Sequence[Sequence[Any]], limit: int | None, *, facts: bool) -> Sequence[Sequence[Any]]:
-    """Return the newest groups: so many, or as many as have so many facts."""
-    if limit is None or not facts:
-        return groups if limit is None else groups[max(0, len(groups) - limit) :]
-    first, many = len(groups), 0
-    while first and many < limit:
-        first -= 1
-        many += len(groups[first])
-    return groups[first:]

@@ -129,8 +129,8 @@ class Columns:
         outcome, before, after, clock = json.loads(bytes(self._columns["more"][begin : int(ends[found])]))
         return outcome, NO_CHANGE if before is None and after is None else Change(before, after), clock
 
-    def chosen(self, wanted: Filter, last: int, codes: Mapping[str, list[int] | None], about: "About | None") -> list[int]:
-        """Return the places of the facts that are wanted.
+    def chosen(self, wanted: Filter, last: int, codes: Mapping[str, list[int] | None], about: "About | None") -> Any:
+        """Return the places of the facts that are wanted, as an array of NumPy.
 
         Args:
             wanted: the conditions.
@@ -151,8 +151,7 @@ class Columns:
         if wanted.until is not None:
             mask &= self.view("times") <= microseconds(wanted.until)
         if about is None:
-            found: list[int] = np.flatnonzero(mask).tolist()
-            return found
+            return np.flatnonzero(mask)
         digest, fact = np.uint64(about.digest), self.view("fact")
         its = _among(self.view("name"), about.names) | (self.view("digest") == digest) | (self.view("other") == digest)
         # What releases a hold names only that, so its holds are met also where they were not asked for.
@@ -160,8 +159,7 @@ class Columns:
         places = np.flatnonzero(((its & (mask | held)) | (mask & released)) & within)
         columns = [self.view(name)[places].tolist() for name in ("fact", "digest", "other", "name", "versions")]
         concerned = [about.concerns(self, row) for row in zip(places.tolist(), *columns, strict=True)]
-        chosen: list[int] = places[np.array(concerned, np.bool_) & mask[places]].tolist()
-        return chosen
+        return places[np.array(concerned, np.bool_) & mask[places]]
 
     # -- files
 
@@ -289,13 +287,28 @@ class Parts:
             at, values = at - len(values["entry_times"]), self.rest
         return bytes(memoryview(values[column]).cast("B")[at * size : (at + 1) * size])
 
-    def chosen(self, wanted: Filter, last: int, codes: Mapping[str, list[int] | None], about: "About | None" = None) -> list[int]:
+    def numbers(self, column: str, places: Any) -> Any:
+        """Return the numbers of facts in a column; places and numbers are arrays of NumPy, the places in order."""
+        np, first = numpy(), len(self.first)
+        split = int(np.searchsorted(places, first))
+        return np.concatenate([self.first.view(column)[places[:split]], self.rest.view(column)[places[split:] - first]])
+
+    def chosen(self, wanted: Filter, last: int, codes: Mapping[str, list[int] | None], about: "About | None" = None) -> Any:
         """Return the places of the facts that are wanted; see `Columns.chosen`."""
-        found = self.first.chosen(wanted, last, codes, about) if len(self.first) else []
-        if len(self.rest):
-            first = len(self.first)
-            found += [place + first for place in self.rest.chosen(wanted, last, codes, about)]
-        return found
+        found = [part.chosen(wanted, last, codes, about) for part in (self.first, self.rest)]
+        return numpy().concatenate([found[0], found[1] + len(self.first)])
+
+    def transactions(self, places: Any, limit: int | None, *, facts: bool) -> tuple[list[list[int]], int]:
+        """Return places by their transactions: so many of the newest, or as many as have so many facts; and the number of all."""
+        np = numpy()
+        seqs, txns = self.numbers("seqs", places), self.numbers("txns", places)
+        starts = np.flatnonzero((seqs[1:] != seqs[:-1]) | (txns[1:] != txns[:-1])) + 1
+        if len(places):
+            starts = np.concatenate([[0], starts])
+        first = 0 if limit is None else max(0, len(starts) - limit)
+        if limit and facts:
+            first = max(0, int(np.searchsorted(starts, len(places) - limit, "right")) - 1)
+        return [one.tolist() for one in np.split(places, starts[first:])[1:]], len(starts)
 
 
 class About:

@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -497,3 +498,26 @@ def test_a_promotion_by_a_gate_is_told_with_its_verdict(small: Store, tmp_path: 
         found = json.loads(packed.read("verdicts.json"))
         assert [one["verdict"]["ok"] for one in found if one["version"] == 2] == [False]
         assert "auc is 0.5" in packed.read("ro-crate-preview.html").decode()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_what_is_in_it(tmp_path: Path):
+    if not Path("/proc/self/status").exists():
+        pytest.skip("only Linux tells a process's own peak: elsewhere it counts what its parent had when it was forked")
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    code = (
+        "import artifactstore, sys\n"
+        "store = artifactstore.open(sys.argv[1], 'r', cache=None)\n"
+        "store.lineage(sys.argv[2]).export('dossier', sys.argv[3])\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    peaks = []
+    for name, blocks in (("less", 40), ("more", 160)):
+        with (tmp_path / name).open("wb") as file:
+            for _ in range(blocks):
+                file.write(random.randbytes(2**20))
+        store.put(tmp_path / name, name)
+        command = [sys.executable, "-c", code, store.url, name, str(tmp_path / f"{name}.zip")]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) * 1024)
+        assert (tmp_path / f"{name}.zip").stat().st_size > blocks * 2**20
+    assert peaks[1] < peaks[0] + 64 * 2**20, peaks
