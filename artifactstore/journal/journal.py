@@ -70,11 +70,10 @@ class Journal:
         self._keeper = keeper
         self._open_snapshot = open_snapshot
         self._snapshot: Snapshot | None = None  # the fold's start, until a fact is known to vouch for it
-        self._cold = True
+        self._cold, self._doubted = True, False
         self._saved = 0
         self._sealed = 0
-        self._known = 0
-        self._read = 0
+        self._known, self._read = 0, 0
         self._watched: dict[str, tuple[int, str | None] | None] = {}
 
     @property
@@ -99,6 +98,7 @@ class Journal:
             BackendError: the head cannot be determined.
         """
         with self.lock:
+            confirm |= self._doubted
             if taken > self.head and not self._cold and self._follow():
                 return self.head
             if not self._cold:
@@ -106,7 +106,11 @@ class Journal:
                 both = confirm and self.backend.is_remote
                 last, following = read_many(self.backend, [self._last_key(), entry_key(self.head + 1)]) if both else (None, None)
                 if not confirm or not self._was_taken_back(last):
-                    return self.head if both and following is None else self._read_on(self.head)
+                    try:
+                        return self.head if both and following is None else self._read_on(self.head)
+                    except CorruptionError:
+                        self._doubted = True  # what was read last may be what was damaged: it is looked at again, once repaired
+                        raise
             with gc_paused():
                 return self._read_all()
 
@@ -207,7 +211,7 @@ class Journal:
             self._keeper.note(self.fold)
 
     def _start(self, fold: Any, digest: Digest) -> None:
-        self.fold, self.digest, self._saved = fold, digest, fold.head
+        self.fold, self.digest, self._saved, self._doubted = fold, digest, fold.head, False
 
     def accept(self, raw: bytes, entry: "Entry") -> None:
         """Fold an entry that this process has just appended: its bytes need not be read again."""

@@ -204,6 +204,22 @@ def test_an_earlier_holder_is_enough_where_the_packs_of_the_current_one_are_cond
     assert again(store).get("n") == content(1)
 
 
+def test_a_clean_up_keeps_an_earlier_holder_where_the_packs_of_the_current_one_are_condemned():
+    store = new_store()
+    digest = store.put(content(1), "n").digest
+    backend = connect(store.url)
+    ((first, packs),) = ids(store, digest)
+    row, second = state_of(store).manifests[first], "a" * 32
+    backend.write(manifest_key(second), backend.read(manifest_key(first)))
+    fact = {"digest": digest, "manifest": second, "manifest_digest": row[1], "size": 100_000, "files": 1}
+    tell(again(store), {"fact": "stored", **fact, "packs": [*packs, "c" * 32]})
+    tell(again(store), {"fact": "condemned", "manifests": [], "packs": ["c" * 32]})
+    assert again(store).put(content(1), "n").uploaded == 0
+    clean(store)
+    assert ids(store, digest) == [(first, packs)]
+    assert again(store).get("n") == content(1)
+
+
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_repair_moves_what_is_condemned_by_mistake_or_marks_it(*, deleted: bool):
     store = new_store()

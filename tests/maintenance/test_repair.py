@@ -13,13 +13,19 @@ import numpy as np
 import pytest
 
 import artifactstore
-from artifactstore import FormatError, InvalidInputError, RefusedError
+from artifactstore import CorruptionError, FormatError, InvalidInputError, RefusedError
+from artifactstore.backend.connect import connect
 from artifactstore.cli import main
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.journal import append as append_module
 from artifactstore.journal import segments as segments_module
+from artifactstore.journal.chain import entry_key
+from artifactstore.maintenance.repair import history as history_module
+from artifactstore.maintenance.repair.history import mend_history
+from artifactstore.maintenance.repair.history_sources import CopyHistory
 from artifactstore.maintenance.repair.report import Repaired
+from artifactstore.model.digest import Digest
 from artifactstore.store import Store
 from tests.maintenance.facts import clean_up, removed, state_of, tell
 from tests.maintenance.killed import sync_killed
@@ -402,6 +408,69 @@ def test_a_source_cannot_bring_another_history(home: Path, made: Path, which: in
     assert [one.key for one in done.lost][:1] == [f"journal/000000000/{which:012d}.json"]
     assert not done.restored
     assert (entry(store, which).read_bytes() if entry(store, which).exists() else None) == before
+
+
+@pytest.mark.parametrize("before", [8, 9])
+def test_a_writer_that_appends_during_a_repair_of_the_end_breaks_no_chain(
+    home: Path, made: Path, monkeypatch: pytest.MonkeyPatch, before: int
+):
+    """The end of the journal is gone, and a machine that has not seen it appends where the repair is about to."""
+    root, real = home / "store", history_module._put_right
+    anchors = {9: str(Digest.of(entry(root, 9).read_bytes()))}
+    for seq in (8, 9):
+        entry(root, seq).unlink()
+
+    def put_right(backend: Any, key: str, raw: bytes, walk: Any) -> bool:
+        if key == entry_key(before):
+            opened(root).put(b"another writer", "another")
+        return real(backend, key, raw, walk)
+
+    monkeypatch.setattr(history_module, "_put_right", put_right)
+    found = mend_history(connect(str(root)), [CopyHistory(connect(str(made / "copy")))], anchors=anchors)
+    assert [one.key for one in found.lost] == [entry_key(seq) for seq in range(before, 10)]
+    assert [one.key for one in found.restored] == [entry_key(seq) for seq in range(8, before)]
+    assert {path.name for path in (root / "journal").rglob("*.json")} == {f"{seq:012d}.json" for seq in range(1, before + 1)}
+    assert opened(root).verify().ok
+    assert opened(root).get("another") == b"another writer"
+
+
+@pytest.mark.parametrize("seq", range(1, 9))
+def test_a_process_that_has_read_a_changed_entry_reads_on_once_it_was_repaired(home: Path, made: Path, seq: int):
+    """A changed entry shows only by the next one: what was folded of it must not stay."""
+    right = {k: entry(home / "store", k).read_bytes() for k in range(1, 10)}
+    for k in range(seq, 10):
+        entry(home / "store", k).unlink()
+    store = opened(home / "store")
+    store.names()
+    for k in range(seq, 10):
+        entry(home / "store", k).write_bytes(right[k])
+    raw = right[seq].replace(b'"actor":"', b'"actor":"x', 1)
+    entry(home / "store", seq).write_bytes(raw)
+    with pytest.raises(CorruptionError, match="journal is broken"):
+        store.names()
+    with pytest.raises(CorruptionError, match="journal is broken"):
+        store.put(b"x", "x")
+    opened(home / "store").maintenance.repair(made / "copy")
+    assert entry(home / "store", seq).read_bytes() == right[seq]
+    assert {one.name for one in store.names()} == {one.name for one in opened(made / "store").names()}
+    assert content(store) == content(opened(made / "store"))
+    store.put(b"x", "x")
+
+
+@pytest.mark.parametrize("upto", range(9))
+def test_a_repair_ends_where_the_journal_is_another_than_this_machine_has_seen(home: Path, upto: int):
+    """A copy that is behind, and an end that an anchor contradicts."""
+    shutil.copytree(home / "store", home / "behind")
+    for k in range(upto + 1, 10):
+        entry(home / "behind", k).unlink()
+    for seq in range(1, 10):
+        found = mend_history(
+            connect(str(home / "store")),
+            [CopyHistory(connect(str(home / "behind")))],
+            anchors={seq: str(Digest.of(b"?"))},
+            dry_run=True,
+        )
+        assert not found.bytes
 
 
 def test_the_last_entry_comes_back_if_this_machine_has_seen_it(home: Path, made: Path):

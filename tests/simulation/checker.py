@@ -38,6 +38,7 @@ class Checker:
         self.effects: dict[str, list[int]] = {}
         self.effective: dict[str, int] = {}
         self.deleters: set[str] = set()
+        self.spilled: set[str] = set()  # facts files that entries name
         self.decayed: dict[str, bytes] = {}  # objects that a disk lost or changed, as they were
         self.reference = reference
         self.journals: list[Any] = []
@@ -108,6 +109,7 @@ class Checker:
         self.digest = Digest.of(raw)
         for txn in entry["txns"]:
             if "spilled" in txn:
+                self.spilled.add(facts_key(txn["spilled"]["id"]))
                 stored = self.object(facts_key(txn["spilled"]["id"]))
                 if stored is None or str(Digest.of(stored)) != txn["spilled"]["digest"]:
                     raise Violation(f"1: entry {seq} names facts that are not durable")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.errors import ArtifactStoreError, BackendError
-from artifactstore.journal.chain import entry_key, facts_key, previous_of
+from artifactstore.journal.chain import entry_key, facts_key, key_number, previous_of
 from artifactstore.journal.fetch import last_listed
 from artifactstore.journal.replica import PREFIX, mark_body
 from artifactstore.maintenance.repair.history_sources import KEYS, HistorySource, read_if_possible
@@ -70,18 +70,30 @@ def mend_history(
     walk = _Walk(backend, sources, anchors)
     walk.run()
     if not dry_run:
+        overtaken = ""
         for key, raw in list(walk.done.bytes.items()):
-            _put_right(backend, key, raw, walk)
+            seq = key_number(key)
+            if seq is not None and overtaken:
+                # It continues the entries that a source has; here another one came instead.
+                _is_lost(walk, key, f"another writer appended {overtaken} during the repair: run it again")
+            elif not _put_right(backend, key, raw, walk) and seq is not None:
+                overtaken = key
     return walk.done
 
 
-def _put_right(backend: Backend, key: str, raw: bytes, walk: "_Walk") -> None:
-    """Create an object, or replace it if it is still as damaged as it was found."""
+def _is_lost(walk: "_Walk", key: str, why: str) -> None:
+    walk.done.restored = [one for one in walk.done.restored if one.key != key]
+    walk.done.lost.append(Lost(key, "", key, why))
+
+
+def _put_right(backend: Backend, key: str, raw: bytes, walk: "_Walk") -> bool:
+    """Create an object, or replace it if it is still as damaged as it was found; False if something else is there now."""
     try:
         there = read_if_possible(backend, key)
         if there is None:
             try:
-                create_with_retries(backend, key, raw)
+                if not create_with_retries(backend, key, raw):
+                    there = read_if_possible(backend, key)
             except BackendError as error:
                 if error.transient:
                     raise
@@ -91,8 +103,12 @@ def _put_right(backend: Backend, key: str, raw: bytes, walk: "_Walk") -> None:
     except BackendError as error:
         if error.transient:
             raise
-        walk.done.restored = [one for one in walk.done.restored if one.key != key]
-        walk.done.lost.append(Lost(key, "", key, f"cannot be written: {error}"))
+        _is_lost(walk, key, f"cannot be written: {error}")
+    else:
+        if there not in {None, raw, walk.found.get(key)}:
+            _is_lost(walk, key, "another writer put something else there during the repair: run it again")
+            return False
+    return True
 
 
 class _Walk:
@@ -127,7 +143,7 @@ class _Walk:
                 fault, accepted = "is not the entry that this machine has seen", True
             else:
                 accepted = fault is None
-            if fault is not None and (found := self._from_sources(seq)) is not None:
+            if fault is not None and (found := self._from_sources(seq, accepted=accepted)) is not None:
                 start, run = found
                 for at, (one, source) in enumerate(run, start):
                     if one != (there := self._read(at)):
@@ -198,9 +214,14 @@ class _Walk:
             return f"does not follow {_key(seq - 1)}: one of the two was changed"
         return None
 
-    def _from_sources(self, seq: int) -> tuple[int, list[tuple[bytes, HistorySource]]] | None:
-        """Return where the right bytes begin, and those bytes with their sources: from here on, or from the entry before on."""
-        for start in (seq, seq - 1):
+    def _from_sources(self, seq: int, *, accepted: bool) -> tuple[int, list[tuple[bytes, HistorySource]]] | None:
+        """Return where the right bytes begin, and those bytes with their sources: from here on, or from the entry before on.
+
+        Args:
+            seq: an entry with a fault.
+            accepted: whether it follows the one before all the same: then that one is right.
+        """
+        for start in (seq,) if accepted else (seq, seq - 1):
             previous = self._digests.get(start - 1)
             if start >= 0 and (start in {0, seq} or previous is not None):
                 for k, source in enumerate(self.sources):
