@@ -5,7 +5,6 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from artifactstore.catalog.ancestry import code_of, tainted_ancestor
 from artifactstore.catalog.fold.state import State
@@ -37,10 +36,10 @@ __all__ = [
 ]
 
 
-_COMMITS: Final[WeakKeyDictionary[State, dict[str, tuple[int, str]]]] = WeakKeyDictionary()  # see `_commit_of`
 STALE: Final = timedelta(days=1)  # time without a sign of life after which an unfinished run counts as abandoned
 _COMMIT: Final = 10  # characters shown of a commit
 _SHORT: Final = 15  # characters shown of a digest
+_NEWEST: Final = 8  # runs that are asked for their commit: what is used in another role, such as a history, may have thousands
 _BESIDE: Final = frozenset(
     {"code", "environment", "cells", "history", "modules"}
 )  # roles of artifacts that are recorded with a run automatically
@@ -265,17 +264,11 @@ def _artifact(state: State, digest: str, depth: int) -> Node:
 
 def _commit_of(state: State, digest: str) -> str:
     """Return what the code of a run is, in words: its commit and branch, with `*` for uncommitted changes."""
-    runs = state.used_by_runs.get(digest, ())
-    known = _COMMITS.setdefault(state, {})
-    many, text = known.get(digest, (0, ""))
-    if many != len(runs):  # the newest run counts, and only those that came since were not looked at
-        for run in reversed(runs[many:]):
-            found, code = code_of(state, run)
-            if found == digest and code.get("commit"):
-                text = f"code {code['commit'][:_COMMIT]} {code.get('branch', '')}".rstrip() + ("*" if code.get("dirty") else "")
-                break
-        known[digest] = len(runs), text
-    return text
+    for run in reversed(state.used_by_runs.get(digest, ())[-_NEWEST:]):
+        found, code = code_of(state, run)
+        if found == digest and code.get("commit"):
+            return f"code {code['commit'][:_COMMIT]} {code.get('branch', '')}".rstrip() + ("*" if code.get("dirty") else "")
+    return ""
 
 
 def reachable(state: State, start: str, *, up: bool, steps: int | None = None) -> Graph:

@@ -172,3 +172,22 @@ def test_an_artifact_whose_digest_names_a_run_later_is_that_run() -> None:
     assert [*reachable(story.state, digest("model"), up=True).nodes] == [digest("model"), "r", digest("raw")]
     story.tell(edge("used", digest("model"), "raw"))
     assert [*reachable(story.state, digest("model"), up=True).nodes] == [digest("model"), digest("raw")]
+
+
+def test_the_words_of_a_code_ask_only_its_newest_runs() -> None:
+    story = Story()
+    story.tell(stored("code"), versioned("code", None, kind="code"), stored("history"), versioned("history", None, kind="code"))
+    for number in range(30):
+        about = {"code": {"commit": f"{number:010d}", "branch": "main"}}
+        story.tell({**edge("used", f"r{number}", "code"), **about}, edge("used", f"r{number}", "history"))
+    assert node_of(story.state, digest("code")).about == f"code {29:010d} main"
+    read: list[str] = []
+
+    class Noting(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            read.append(key)
+            return super().get(key, default)
+
+    story.state.edges = Noting(story.state.edges)
+    assert node_of(story.state, digest("history")).about == ""
+    assert len(set(read)) < 15
