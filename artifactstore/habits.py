@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["COMMANDS", "command_hint", "hint", "missing", "module_hint", "table_hint"]
+__all__ = ["COMMANDS", "command_hint", "hint", "missing", "module_hint", "reference_hint", "table_hint"]
 
 _PUT: Final = "store.put(source, name)"
 _GET: Final = "store.get(ref)"
@@ -272,6 +272,28 @@ def module_hint(name: str, methods: Iterable[str] = ()) -> str:
     return (
         f"; use artifactstore.open().{name}(…)" if name in methods else re.sub(r"\bstore\.", "artifactstore.open().", hint(name))
     )
+
+
+_WORD: Final = r"[A-Za-z0-9._-]+"
+_PATH: Final = rf"({_WORD}(?:/{_WORD})*)"
+_REFERENCES: Final = (  # forms of other tools
+    rf"{_PATH}(?:@|==|:=| )({_WORD})",
+    rf"models:/+{_PATH}[/@]({_WORD})",  # MLflow
+    rf"wandb-artifact:/+(?:_id/)?{_PATH}:({_WORD})",
+    rf"{_PATH}:(\d+|[vV]\d+)",
+    rf"(?:hf|lamin|dvc|artifact|artifacts)://?{_PATH}(?:[:@]({_WORD}))?",
+)
+
+
+def reference_hint(text: str) -> str:
+    """Return the reference that is meant by one of another tool (`name@alias`, `models:/name/3`), as the end of a message, or nothing."""
+    for form in _REFERENCES:
+        if (match := re.fullmatch(form, text, re.ASCII)) is not None:
+            word = match[2] or ""
+            number = re.fullmatch(r"[vV]?([1-9]\d{0,8})", word)
+            meant = match[1] + (f":v{number[1]}" if number else f":{word.lower() if word.istitle() else word}" if word else "")
+            return f"; did you mean {meant}?" if meant != text else ""
+    return ""
 
 
 _PUT_PATH: Final = "`put PATH NAME`"

@@ -277,7 +277,7 @@ def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
         InvalidInputError: the form differs.
     """
     match = _CONDITION.fullmatch(text)
-    if match is None:
+    if match is None or not match[3].strip():
         raise InvalidInputError(f"{text!r} is not a condition; expected for example 'metrics.auc >= 0.9' or 'status = failed'")
     path, sign, right = match.groups()
     wanted = _literal(right)
@@ -289,6 +289,8 @@ def _condition(text: str) -> tuple[str, Callable[[Any], bool]]:
             return (value is not None and (value == wanted or text_of(value) == right)) == (sign != "!=")
         if isinstance(value, datetime):
             return bool(OPERATORS[sign](value, _moment(right)))
+        if isinstance(value, int | float) and isinstance(wanted, str):
+            raise InvalidInputError(f"{text!r}: {right!r} is not a number, as {path} is of some run")
         number = isinstance(value, int | float) and isinstance(wanted, int | float)
         if not number and not (isinstance(value, str) and isinstance(wanted, str)):
             return False

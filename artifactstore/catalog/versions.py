@@ -11,6 +11,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.times import is_uncertain
 from artifactstore.catalog.spill.table import keys_with_prefix
 from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.habits import reference_hint
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference
 from artifactstore.runtime.records import dataclass
@@ -164,7 +165,8 @@ def resolve(state: State, ref: Reference, *, tainted: bool = False) -> Resolved:
         if found is None:
             known = sorted(a for a, moves in state.aliases.get(ref.name, {}).items() if moves[-1]["version"] is not None)
             raise NotFoundError(
-                f"{ref.name} has no alias {ref.alias!r}" + (f"; it has {', '.join(known)}" if known else "; it has none yet")
+                f"{ref.name} has no alias {ref.alias!r}{reference_hint(f'{ref.name}:{ref.alias}')}"
+                + (f"; it has {', '.join(known)}" if known else "; it has none yet")
             )
         number = found
     elif ref.digest is not None:

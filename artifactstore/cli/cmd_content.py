@@ -87,6 +87,8 @@ def put(
             **options,
         )
         print_put(made, as_json=as_json, **({"uploaded": made.uploaded, "head": store_.head} if as_json else {}))
+    if made.name is None and not as_json:
+        printing.echo_error("note: it has no name, so only its digest finds it: `artifactstore put PATH NAME` gives it one")
 
 
 @contextmanager

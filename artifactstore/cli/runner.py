@@ -4,7 +4,6 @@ import copy
 import functools
 import gc
 import importlib
-import io
 import os
 import re
 import sys
@@ -28,6 +27,7 @@ __all__ = ["COMMANDS", "load_commands", "run"]
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments`."""
+    arguments = _in_order(arguments)
     if process.is_main_process:
         gc.set_threshold(50_000, 20, 100)  # tables of many rows have no cycles, and looking for some takes a fifth of the time
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # searching all packages for plugins takes 15 ms
@@ -70,6 +70,18 @@ def load_commands(asked: str | None = None) -> None:
         importlib.import_module(f"artifactstore.cli.{module}")
 
 
+def _in_order(arguments: list[str]) -> list[str]:
+    """Put options that every command has behind the command: `artifactstore --store URL ls`, as with git and docker."""
+    for at, word in enumerate(arguments):
+        if at and arguments[at - 1] == "--store":
+            continue  # its value
+        if not word.startswith("-"):
+            return [word, *arguments[:at], *arguments[at + 1 :]]
+        if word not in {"--store", "--json"} and not word.startswith("--store="):
+            break
+    return arguments
+
+
 def _run(arguments: list[str], *, as_json: bool) -> int:
     import typer.main  # noqa: PLC0415 - 0.1 s, which an import of this module need not cost
 
@@ -100,12 +112,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         return EXIT_CODES[error.kind]
     except Exception as error:  # noqa: BLE001 - the last resort: report a crash with all that is known
         if hasattr(error, "show") and hasattr(error, "format_message"):  # a usage error, of whichever click typer bundles
-            if as_json:
-                _report_error(error.format_message(), as_json, "invalid_input")
-            else:
-                usage = io.StringIO()
-                error.show(file=usage)
-                _echo_error(usage.getvalue().rstrip("\n"))
+            _report_error(_of_usage(error, as_json=as_json), as_json, "invalid_input")
             return EXIT_CODES["invalid_input"]
         if isinstance(error, OSError):
             if _is_of_the_answer(error):
@@ -172,6 +179,12 @@ def _limited(param: Any) -> bool:
     return any(getattr(info, name, None) is not None for name in ("min", "max", "parser"))
 
 
+_NUMBERS: Final = {
+    int: (int, r"[+-]?\d{1,18}", "a whole number"),
+    float: (float, r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", "a number"),
+}
+
+
 class _AsItIs:
     """How typer shall convert the value of an option: what must be read or refused is left to its own."""
 
@@ -182,10 +195,25 @@ class _AsItIs:
         texts = value if several and isinstance(value, list | tuple) else [value]
         if param.type_descriptor.annotation in (str, list[str]) and all(type(one) is str for one in texts):
             return list(texts) if several else value
-        if param.type_descriptor.annotation is int and type(value) is str and re.fullmatch(r"\d{1,18}", value, re.ASCII):
-            return int(value)
+        if param.type_descriptor.annotation in _NUMBERS and type(value) is str:
+            kind, form, said = _NUMBERS[param.type_descriptor.annotation]
+            if re.fullmatch(form, value, re.ASCII):
+                return kind(value)
+            import typer  # noqa: PLC0415 - as above
+
+            raise typer.BadParameter(f"expected {said}, got {value!r}", ctx=ctx, param=param)
         param._runtime_param = None  # noqa: SLF001 - as above
         return param.get_runtime_param().coerce(value, param, ctx)
+
+
+def _of_usage(error: Any, *, as_json: bool) -> str:
+    """Return the message of a usage error; for people with the form of the command."""
+    text = re.sub(r"^[A-Z](?=[a-z])", lambda first: first[0].lower(), error.format_message()).removesuffix(".")
+    context = getattr(error, "ctx", None)
+    if as_json or context is None:
+        return text
+    usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
+    return f"{text}\nusage: {usage}; `{context.command_path} -h` explains it"
 
 
 def _is_of_the_answer(error: OSError) -> bool:

@@ -393,7 +393,10 @@ def test_options_get_the_values_that_typer_alone_gives_them():
         calls = [needed, [*needed, "--json"]]
         calls += [[*needed, option.opts[-1], *([] if option.is_flag else [value])] for option in options for value in VALUES]
         for arguments in calls:
-            assert _parsed(own.commands[name], arguments) == _parsed(one, arguments), (name, arguments)
+            ours, theirs = _parsed(own.commands[name], arguments), _parsed(one, arguments)
+            if "expected a" in str(ours):  # a number, in plainer words
+                ours, theirs = (str(text).partition(": ")[0] for text in (ours, theirs))
+            assert ours == theirs, (name, arguments)
 
 
 VALUES = ("", "x", "3", "0.5", "a=b", "é\udc80", "-1", "two words")

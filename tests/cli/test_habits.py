@@ -3,10 +3,13 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import typer.main
 
+import artifactstore
+from artifactstore import Store
 from artifactstore.cli import main
 from artifactstore.cli.options import app
 from artifactstore.habits import COMMANDS, command_hint
@@ -69,7 +72,7 @@ def test_a_command_of_another_tool_is_answered_with_the_one_here(typed: str, ans
         ("lss", "Did you mean 'ls'"),
         ("verfy", "Did you mean 'verify'"),
         ("linage", "'lineage'"),
-        ("frobnicate", "No such command"),
+        ("frobnicate", "no such command"),
     ],
 )
 def test_a_typing_error_is_answered_with_the_nearest_command(typed: str, answer: str, capsys: pytest.CaptureFixture[str]):
@@ -83,3 +86,88 @@ def test_the_help_begins_with_what_one_begins_with(capsys: pytest.CaptureFixture
     assert listed[:2] == ["init", "demo"]
     assert listed.index("put") < listed.index("run") < listed.index("verify")
     assert sorted(listed) == sorted(commands())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = artifactstore.open(tmp_path / "store")
+    for number in (0.5, 0.9):
+        with store.run("train", params={"lr": number, "how": "fast"}, code=False) as run:
+            run.log(auc=number)
+            store.put(b"%d" % (100 * number), "churn/model", aliases=["production"])
+    return store
+
+
+FIRST = [["--store", "URL"], ["--store=URL"], ["--json", "--store", "URL"], ["--store", "URL", "--json"]]
+
+
+@pytest.mark.parametrize(
+    "words", [["ls"], ["show", "churn/model:v1"], ["runs", "-n", "1"], ["log", "--limit", "1"], ["lineage", "churn/model"]]
+)
+@pytest.mark.parametrize("options", FIRST, ids=" ".join)
+def test_what_every_command_has_may_be_typed_before_the_command(
+    options: list[str], words: list[str], store: Store, capsys: pytest.CaptureFixture[str]
+):
+    given = [one.replace("URL", store.url) for one in options]
+    assert main([*given, *words]) == 0
+    before = capsys.readouterr()
+    assert main([*words, *given]) == 0
+    assert capsys.readouterr() == before
+    assert before.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "says"),
+    [
+        ("show churn/model@production", 2, "did you mean churn/model:production?"),
+        ("show churn/model@v1", 2, "did you mean churn/model:v1?"),
+        ("get churn/model@2 out", 2, "did you mean churn/model:v2?"),
+        ("show churn/model==1", 2, "did you mean churn/model:v1?"),
+        ("show churn/model:2", 3, "did you mean churn/model:v2?"),
+        ("show models:/churn/model/2", 2, "did you mean churn/model:v2?"),
+        ("show models:/churn/model/Production", 2, "did you mean churn/model:production?"),
+        ("show models:/churn/model@production", 2, "did you mean churn/model:production?"),
+        ("show hf://churn/model", 2, "did you mean churn/model?"),
+        ("show train", 3, "2 runs have this name: pass an id, "),
+        ("lineage train", 3, "2 runs have this name: pass an id, "),
+        ("why train churn/model", 3, "2 runs have this name: pass an id, "),
+        ("show trian", 3, "no run's id and no commit begins with it either"),
+        ("runs --where auc>", 2, "'auc>' is not a condition"),
+        ("runs --where 'auc > '", 2, "'auc > ' is not a condition"),
+        ("runs --where auc>0,9", 2, "'0,9' is not a number, as auc is of some run"),
+        ("runs --where lr<x", 2, "'x' is not a number"),
+        ("runs --limit x", 2, "expected a whole number, got 'x'"),
+        ("log -n 1.5", 2, "expected a whole number, got '1.5'"),
+        ("verify --fraction half", 2, "expected a number, got 'half'"),
+        ("ls --stor x", 2, "no such option: --stor"),
+        ("show", 2, "missing argument 'ref'"),
+        ("ls --limit", 2, "no such option: --limit"),
+        ("alias a b c", 2, "got unexpected extra argument"),
+    ],
+)  # fmt: skip
+def test_a_call_that_is_not_quite_right_is_answered_with_the_one_that_is(
+    typed: str, code: int, says: str, store: Store, capsys: pytest.CaptureFixture[str]
+):
+    words = shlex.split(typed)
+    for more in ([], ["--json"]):
+        assert main(["--store", store.url, *more, *words]) == code
+        out, err = capsys.readouterr()
+        assert out == ""
+        if more:
+            assert says in json.loads(err)["message"]
+        else:
+            assert err.startswith("error: ")
+            assert says in err
+
+
+def test_numbers_of_options_are_read_without_what_checks_models(store: Store, capsys: pytest.CaptureFixture[str]):
+    for typed in ("runs --limit 1", "runs --limit +1", "verify --fraction .5", "verify --fraction 1e-1", "log -n -0"):
+        assert main([*typed.split(), "--store", store.url]) == 0, capsys.readouterr()
+
+
+def test_a_put_without_a_name_says_how_to_give_it_one(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("x")
+    assert main(["put", str(tmp_path / "file"), "--store", store.url]) == 0
+    assert "`artifactstore put PATH NAME` gives it one" in capsys.readouterr().err
+    assert main(["put", str(tmp_path / "file"), "named", "--store", store.url]) == 0
+    assert "NAME" not in capsys.readouterr().err

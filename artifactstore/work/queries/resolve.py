@@ -33,9 +33,16 @@ def resolve(session: Session, ref: str) -> tuple[str, bool]:
     except NotFoundError as error:
         if ":" in ref:
             raise
+        with session.state(fresh=False) as state:
+            named = [run[:_SHOWN] for run, row in state.runs.items() if row["name"] == ref]
+        if named:
+            several = f"{len(named)} runs have" if len(named) > 1 else "a run has"
+            raise NotFoundError(f"{error}; {several} this name: pass an id, {' or '.join(named[: -_NAMED - 1 : -1])}") from error
         raise NotFoundError(f"{error}; no run's id and no commit begins with it either") from error
 
 
+_SHOWN: Final = 12  # characters of a run's id
+_NAMED: Final = 3  # runs of a name that a message has, the newest
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
 
 
