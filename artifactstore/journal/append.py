@@ -249,7 +249,8 @@ class Appender:
         jobs: list[Callable[[], None]] = []
         for ticket in good:
             if not ticket.record["adoptable"]:
-                if turns.lost >= YIELD_AFTER and not ticket.yielded:
+                # Not at each try: it takes a request, in which one that heeds nothing appends again.
+                if turns.lost and turns.lost % YIELD_AFTER == 0 and not ticket.yielded:
                     ticket.yielded, ticket.record["base"] = True, head
                     jobs.append(partial(self._ask, ticket))
                 continue

@@ -66,7 +66,7 @@ class Turns:
 
     def begin(self) -> None:
         """Forget who waited: a new transaction begins."""
-        self._queue, self._looked, self.moved, self._again, self._passed = [], -1, False, False, 0
+        self._queue, self._looked, self.moved, self._again = [], -1, False, False
 
     def lose(self) -> None:
         """Note a lost race."""
@@ -86,7 +86,7 @@ class Turns:
 
     def settle(self, seq: int) -> None:
         """Note the entry of an own transaction, whoever appended it."""
-        self.lost = 0
+        self.lost = self._passed = 0  # not before: a clean-up that lost its state to another entry begins anew, and has waited
         self._last = seq
         if self._until is not None:
             self._until = clock.monotonic() + REMEMBERED

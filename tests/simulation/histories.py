@@ -152,8 +152,8 @@ class Historical(Scenario):
         self.spill = random.Random(seed + 9).choice([300, 300, 2**20])
         checker = self.main.checker
         self.digests = {0: str(checker.digest)}  # entry → the digest of its bytes as they were written
-        checker._same = self._same_if_true(checker._same)  # type: ignore[method-assign]
-        checker._entry = self._noted(checker._entry)  # type: ignore[method-assign]
+        checker._same = self._same_if_true(checker._same)  # type: ignore[assignment,method-assign]
+        checker._entry = self._noted(checker._entry)  # type: ignore[assignment,method-assign]
 
     def _noted(self, entry: Callable[[bytes, int], None]) -> Callable[[bytes, int], None]:
         def noted(raw: bytes, seq: int) -> None:
