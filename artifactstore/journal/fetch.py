@@ -1,7 +1,9 @@
 """Reads of entries: many at a time, in as few sequential round trips as possible, and never past a hole."""
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from artifactstore.backend.base import Backend
@@ -9,10 +11,40 @@ from artifactstore.errors import BackendError, CorruptionError, NotFoundError
 from artifactstore.journal.chain import FOLDER, entry_key, folder_of, key_number
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["fetch_run", "last_listed", "list_folders", "read_many", "read_or_none"]
+__all__ = ["Recent", "fetch_run", "last_listed", "list_folders", "read_many", "read_or_none"]
 
 _TRIED: Final = 8  # reads of a file system that show whether threads are worthwhile: they are over NFS
 _QUICK: Final = 0.0003  # seconds of a read, below which a thread costs more than it saves
+
+
+class Recent:
+    """The bytes of the entries that were read or appended last: whoever seals them need not read them again.
+
+    Args:
+        limit: bytes of them in memory.
+    """
+
+    def __init__(self, limit: int = 8 * 2**20) -> None:
+        self._limit = limit
+        self._raws: deque[bytes] = deque()
+        self._last = self._size = 0
+
+    def add(self, seq: int, raw: bytes) -> None:
+        """Add an entry; one that does not follow the last begins anew."""
+        if seq != self._last + 1:
+            self._raws.clear()
+            self._size = 0
+        self._raws.append(raw)
+        self._last, self._size = seq, self._size + len(raw)
+        while self._size > self._limit:
+            self._size -= len(self._raws.popleft())
+
+    def between(self, first: int, last: int) -> list[bytes]:
+        """Return the entries from `first` to `last`; none if not all of them are here."""
+        begin = self._last - len(self._raws) + 1
+        if not begin <= first <= last <= self._last:
+            return []
+        return list(islice(self._raws, first - begin, last - begin + 1))
 
 
 def read_or_none(backend: Backend, key: str) -> bytes | None:

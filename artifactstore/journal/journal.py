@@ -4,10 +4,10 @@ Rules 2 (catch up), 3 (append) and 10 (segments) of docs/reference/protocol.md. 
 judge and never looks into facts, except for what moves their bytes (spilled facts).
 """
 
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Backend
@@ -15,10 +15,10 @@ from artifactstore.backend.wrappers.caching import evict
 from artifactstore.errors import ConflictError, CorruptionError, FormatError
 from artifactstore.journal import segments as seg
 from artifactstore.journal.chain import entry_key, facts_key, join
-from artifactstore.journal.fetch import fetch_run, last_listed, list_folders, read_many, read_or_none
+from artifactstore.journal.fetch import Recent, fetch_run, last_listed, list_folders, read_many, read_or_none
 from artifactstore.journal.fold import Fold, FoldStore
 from artifactstore.journal.heads import Heads, KnownHead
-from artifactstore.journal.snapshots import Snapshot, snapshots_of, vouching, worth
+from artifactstore.journal.snapshots import Opener, Snapshot, begin
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
 from artifactstore.runtime.loading import gc_paused
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Journal"]
 
 
-_TOGETHER: Final = 8  # segments that are read concurrently
-_TRIES: Final = 3  # snapshots to try before all entries are read
+_TRIES: Final = 3  # snapshots to read on from before all entries are read
 _LONG: Final = 100_000  # entries: from here on a hint is worthwhile
 
 
@@ -56,7 +55,7 @@ class Journal:
         keeper: FoldStore | None = None,
         cached_backend: Backend | None = None,
         *,
-        open_snapshot: Callable[[Snapshot], tuple[Fold, str] | None] | None = None,
+        open_snapshot: Opener | None = None,
         heads: Heads | None = None,
     ) -> None:
         self.backend = backend
@@ -74,6 +73,7 @@ class Journal:
         self._saved = 0
         self._sealed = 0
         self._known, self._read = 0, 0
+        self._recent = Recent()
         self._watched: dict[str, tuple[int, str | None] | None] = {}
 
     @property
@@ -138,21 +138,23 @@ class Journal:
 
     def _read_all(self) -> int:
         """Catch up from an empty state."""
-        refused: set[Snapshot] = set()
-        before = self._read
+        refused: set[str] = set()
+        before, tries = self._read, 0
         while True:
+            tries += 1
             try:
                 self.known.begin()
-                joint = self._open_cold(refused)
+                joint = self._open_cold(refused if tries <= _TRIES else None)
                 head = self._read_on(self._known)
                 # Segments cover entries up to head - 1 only: if no entry follows them, they do not belong to this journal.
                 believed = joint is None or head > joint
             except (CorruptionError, FormatError):
                 believed = False  # perhaps only derived objects are wrong; if the journal itself is, reading it below raises
             begun, self._snapshot = self._snapshot, None
-            if begun is None or (believed and self.fold.vouches(begun.digest, begun.seq)):
+            false = [] if begun is None else [one for one in begun.members if not self.fold.vouches(one.digest, one.seq)]
+            if begun is None or (believed and not false):
                 break
-            refused.add(begun)
+            refused.update(one.key for one in (false if believed else begun.members))
         if not believed:
             # The journal alone is authoritative: start again without derived objects.
             self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
@@ -236,11 +238,16 @@ class Journal:
         with self.lock:
             return self._watched.get(txn) or self.fold.verdict(txn)
 
-    def raw_entries(self, first: int = 1, last: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Yield (number, bytes as stored) of entries, from verified segments, else from the journal."""
+    def raw_entries(self, first: int = 1, last: int | None = None, *, recent: bool = False) -> Iterator[tuple[int, bytes]]:
+        """Yield (number, bytes as stored) of entries, from verified segments, else from the journal.
+
+        With `recent`, as they were when this process read or appended them, if it has not long since.
+        """
         last = self.head if last is None else min(last, self.head)
         seq = first
-        for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE else ():
+        with self.lock:
+            near = recent and bool(self._recent.between(first, last))
+        for segment in seg.choose(seg.list_segments(self.backend), first - 1) if last - first >= seg.STRIDE and not near else ():
             data, joint = read_many(self.cached_backend, [segment.key, entry_key(segment.last)])
             raws = None if data is None else seg.read_raw(data, segment, None)
             # The chain inside holds, so all of it is as authentic as its last entry, which the journal confirms.
@@ -251,7 +258,9 @@ class Journal:
                     yield n, raw
                     seq += 1
         if seq <= last:
-            yield from enumerate(fetch_run(self.backend, seq, last, end=last), seq)
+            with self.lock:
+                read = self._recent.between(seq, last) if recent else []
+            yield from enumerate(read or fetch_run(self.backend, seq, last, end=last), seq)
 
     def entries(self, first: int = 1, last: int | None = None) -> "Iterator[Entry]":
         """Yield decoded entries with all their facts, each checked to follow its predecessor."""
@@ -264,27 +273,34 @@ class Journal:
             previous = Digest.of(raw, self.config.digest)
             yield self.complete(entry)
 
-    def seal(self) -> None:
-        """Seal a segment if enough entries follow the last; covers entries up to head - 1 only."""
+    def seal(self) -> seg.Sealed | None:
+        """Seal a segment if enough entries follow the last; covers entries up to head - 1 only.
+
+        Returns:
+            What was sealed and seen; None if nothing was, or another writer was first.
+        """
         with self.lock:
             head = self.head
         if head - 1 - self._sealed < seg.STRIDE:
-            return
-        known = seg.list_segments(self.backend)
+            return None
+        derived = seg.list_derived(self.backend)
+        known = seg.segments_of(derived)
         self._sealed = max([0, *(s.last for s in known)])
         if head - 1 - self._sealed < seg.STRIDE:
-            return
-        first = _merge_from(known, head - 1)
-        raws = list(self.raw_entries(first, min(head - 1, first + seg.LONGEST - 1)))
+            return None
+        first = seg.merge_from(known, head - 1)
+        raws = list(self.raw_entries(first, min(head - 1, first + seg.LONGEST - 1), recent=True))
         if not raws:
-            return
+            return None
         sealed = seg.seal(self.backend, iter(raws), Digest.of(raws[-1][1], self.config.digest))
-        if sealed is not None:
-            self._sealed = sealed.last
+        if sealed is None:
+            return None
+        self._sealed = sealed[0].last
+        return seg.Sealed(sealed[0], derived, sealed[1]) if sealed[1] else None
 
     # -- inside
 
-    def _open_cold(self, refused: Collection[Snapshot]) -> int | None:
+    def _open_cold(self, refused: set[str] | None) -> int | None:
         """Start from a cached fold, a snapshot that is not refused, and from segments; return where segments ended, if any were used.
 
         Sets `_known`, up to where listings show entries. Two round trips, one without segments, two more with a snapshot.
@@ -303,19 +319,26 @@ class Journal:
             derived = listed.result()
             segments = seg.segments_of(derived)
             self._known, more = cached_backend.result()
-            if self._open_snapshot is not None and len(refused) < _TRIES:
-                self._start_from_snapshot(one for one in snapshots_of(derived, self.fold.LAYOUT) if one not in refused)
+            if self._open_snapshot is not None and refused is not None:
+                begun = begin(
+                    self.backend, derived, self.fold, refused, open_snapshot=self._open_snapshot, algorithm=self.config.digest
+                )
+                if begun is not None:
+                    self._start(begun[0], begun[1])
+                    self._snapshot = begun[2]
+                    if self.backend.is_remote:
+                        self._saved = 0  # it was downloaded: cache it for the next process
             self._sealed = max([0, *(s.last for s in segments)])
-            chosen = seg.choose(segments, self.head) if self._sealed - self.head >= seg.STRIDE else []
+            chosen = seg.choose(segments, self.head) if self._sealed - self.head >= self._few() else []
             if self.head != start:
                 self._known, more = 0, True
             behind = max(self._known, chosen[-1].last if chosen else self.head)
             rest = pool.submit(last_listed, self.backend, behind + 1) if more or behind > self._known else None
-            first = read_many(self.cached_backend, [segment.key for segment in chosen[:_TOGETHER]])
+            first = read_many(self.cached_backend, [segment.key for segment in chosen[: seg.TOGETHER]])
             if rest is not None:
                 self._known = max(self._known, rest.result())
         joint: int | None = None
-        for segment, data in _read_segments(self.cached_backend, chosen, first):
+        for segment, data in seg.read_segments(self.cached_backend, chosen, first):
             raws = None if data is None else seg.read_raw(data, segment, self.digest if segment.first == self.head + 1 else None)
             if raws is None:
                 evict(self.cached_backend, segment.key)
@@ -325,20 +348,9 @@ class Journal:
             joint = self.head
         return joint
 
-    def _start_from_snapshot(self, snapshots: Iterable[Snapshot]) -> None:
-        """Start from the first snapshot that the journal vouches for, if it saves time."""
-        for snapshot in islice(worth(snapshots, self.head), _TRIES):
-            last, speaking = read_many(self.backend, [entry_key(snapshot.seq), entry_key(snapshot.entry)])
-            if last is None or speaking is None or not vouching(snapshot, speaking):
-                continue
-            assert self._open_snapshot is not None
-            opened = self._open_snapshot(snapshot)
-            if opened is not None and opened[0].head == snapshot.seq and opened[1] == str(Digest.of(last, self.config.digest)):
-                self._start(opened[0], Digest.parse(opened[1]))
-                self._snapshot = snapshot
-                if self.backend.is_remote:
-                    self._saved = 0  # it was downloaded: cache it for the next process
-                return
+    def _few(self) -> int:
+        """Return how many entries are read as fast one by one as from a segment, for which Arrow must be loaded."""
+        return seg.STRIDE if self.backend.is_remote or "pyarrow" in sys.modules else 8 * seg.STRIDE
 
     def _take(self, raw: bytes) -> None:
         self._read += 1
@@ -348,6 +360,7 @@ class Journal:
         outcome = self.fold.apply(self.complete(entry))
         if self._keeper is not None:
             self._keeper.see(entry)
+        self._recent.add(entry["seq"], raw)
         self.digest = Digest.of(raw, self.config.digest)
         self.known.see(entry["seq"], self.digest)
         for txn, void in zip(entry["txns"], outcome, strict=True) if self._watched else ():
@@ -374,27 +387,3 @@ class Journal:
                     )
                 txn["facts"] = parse_facts(raw, key)
         return entry
-
-
-def _read_segments(
-    backend: Backend, chosen: Sequence[seg.Segment], first: Sequence[bytes | None]
-) -> Iterator[tuple[seg.Segment, bytes | None]]:
-    """Yield segments with their bytes, a few at a time: those of a million entries are hundreds of megabytes."""
-    yield from zip(chosen, first, strict=False)
-    for at in range(_TOGETHER, len(chosen), _TOGETHER):
-        some = chosen[at : at + _TOGETHER]
-        yield from zip(some, read_many(backend, [segment.key for segment in some]), strict=True)
-
-
-def _merge_from(known: Sequence[seg.Segment], last: int) -> int:
-    """Return where a new segment should begin: it merges the newest ones while they are not much longer than it (log-structured)."""
-    first = max([0, *(s.last for s in known)]) + 1
-    while True:
-        before = [s for s in known if s.last == first - 1]
-        if not before:
-            return first
-        longest = min(before, key=lambda s: s.first)
-        length = longest.last - longest.first + 1
-        if length > 4 * (last - first + 1) or length + last - first + 1 > seg.LONGEST:
-            return first
-        first = longest.first

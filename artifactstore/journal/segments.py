@@ -6,12 +6,14 @@ parsed from those bytes: the columns serve DuckDB, Polars and people.
 
 import json
 import re
+import time as clock
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Backend, Stored
 from artifactstore.errors import AlreadyExistsError, ArtifactStoreError
 from artifactstore.journal.chain import previous_of
+from artifactstore.journal.fetch import read_many
 from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.facts import parse_entry
 from artifactstore.runtime.loading import arrow
@@ -20,11 +22,24 @@ from artifactstore.runtime.records import dataclass
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Segment", "choose", "list_derived", "list_segments", "read_raw", "seal", "segment_fault", "segments_of"]
+__all__ = [
+    "Sealed",
+    "Segment",
+    "choose",
+    "list_derived",
+    "list_segments",
+    "merge_from",
+    "read_raw",
+    "read_segments",
+    "seal",
+    "segment_fault",
+    "segments_of",
+]
 
 SEGMENT_FORMAT: Final = 1
 STRIDE: Final = 256  # entries after the last segment before a new one is sealed
 LONGEST: Final = 16_384  # entries of one segment: some 2 s to seal, and seven segments for a hundred thousand
+TOGETHER: Final = 8  # segments that are read concurrently
 _KEY: Final = re.compile(r"segments/(\d+)-(\d{12})-(\d{12})-([0-9a-f]{64})\.parquet", re.ASCII)
 
 
@@ -43,6 +58,21 @@ class Segment:
     last: int
     digest: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a writer did and saw when it sealed.
+
+    Attributes:
+        segment: the new segment.
+        derived: the objects derived from the journal before that.
+        speed: bytes a second at which the segment was written.
+    """
+
+    segment: Segment
+    derived: list[Stored]
+    speed: float
 
 
 def list_derived(backend: Backend) -> list[Stored]:
@@ -134,10 +164,13 @@ def segment_fault(data: bytes, segment: Segment, last: bytes | None) -> str | No
         return f"is damaged: {error}"
 
 
-def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) -> Segment | None:
+def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) -> tuple[Segment, float] | None:
     """Write a segment of consecutive entries, the last with this digest; None if it could not be written (it is only derived).
 
     A segment that readers would reject is not written.
+
+    Returns:
+        The segment, and the bytes a second at which it was written, 0 if another writer was first.
     """
     pa, pq = arrow(), arrow("parquet")
     rows: dict[str, list[object]] = {name: [] for name in _schema(pa).names}
@@ -155,13 +188,14 @@ def seal(backend: Backend, raws: Iterator[tuple[int, bytes]], digest: Digest) ->
     data: bytes = sink.getvalue().to_pybytes()
     if read_raw(data, segment, None) is None:
         return None  # readers would reject it, and each would fetch it in vain
+    begun = clock.perf_counter()
     try:
         backend.create(segment.key, data)
     except AlreadyExistsError:
-        return segment
+        return segment, 0.0
     except ArtifactStoreError:
         return None
-    return segment
+    return segment, len(data) / max(clock.perf_counter() - begun, 1e-6)
 
 
 def _schema(pa: Any) -> "pa.Schema":
@@ -206,3 +240,27 @@ def _fitting(column: str, value: object) -> object:
     if column == "version":
         return value if isinstance(value, int) and 0 <= value < 2**63 else None
     return value if isinstance(value, str) else None
+
+
+def read_segments(
+    backend: Backend, chosen: Sequence[Segment], first: Sequence[bytes | None]
+) -> Iterator[tuple[Segment, bytes | None]]:
+    """Yield segments with their bytes, a few at a time: those of a million entries are hundreds of megabytes."""
+    yield from zip(chosen, first, strict=False)
+    for at in range(TOGETHER, len(chosen), TOGETHER):
+        some = chosen[at : at + TOGETHER]
+        yield from zip(some, read_many(backend, [segment.key for segment in some]), strict=True)
+
+
+def merge_from(known: Sequence[Segment], last: int) -> int:
+    """Return where a new segment should begin: it merges the newest ones while they are not much longer than it (log-structured)."""
+    first = max([0, *(s.last for s in known)]) + 1
+    while True:
+        before = [s for s in known if s.last == first - 1]
+        if not before:
+            return first
+        longest = min(before, key=lambda s: s.first)
+        length = longest.last - longest.first + 1
+        if length > 4 * (last - first + 1) or length + last - first + 1 > LONGEST:
+            return first
+        first = longest.first

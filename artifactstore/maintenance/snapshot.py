@@ -1,10 +1,12 @@
 """Snapshots of the fold: publishing, opening and comparing them (decision 0026)."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.backend.base import Backend
@@ -15,15 +17,17 @@ from artifactstore.errors import AlreadyExistsError, ArtifactStoreError, Backend
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import list_derived
-from artifactstore.journal.snapshots import Snapshot, content_key, snapshots_of
+from artifactstore.journal.snapshots import Snapshot, content_key, published, snapshots_of
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import canonical_json
 from artifactstore.runtime.threads import Pool
 
 if TYPE_CHECKING:
+    from artifactstore.catalog.spill.layer import Layer
+    from artifactstore.catalog.spill.layered import LayeredTables
     from artifactstore.display.outline import Block
 
-__all__ = ["Published", "fault_of", "list_published", "open_snapshot", "publish"]
+__all__ = ["Published", "fault_of", "list_published", "open_below", "open_snapshot", "publish"]
 
 _PIECE: Final = 16 * 2**20  # bytes per read or write
 _HASHED: Final = 4 * 2**20  # bytes per hash update
@@ -55,9 +59,16 @@ class Published(Displayed):
         return [Line(f"snapshot of entry {self.entry}: {outcome} ({format_size(self.size)}, {self.digest})")]
 
 
-def list_published(backend: Backend) -> list[Snapshot]:
-    """Return the snapshots that this version can read, newest first."""
-    return snapshots_of(list_derived(backend), State.LAYOUT)
+def list_published(backend: Backend, state: State | None = None) -> list[Snapshot]:
+    """Return the snapshots that this version can read, newest first: deltas with what they are on.
+
+    Args:
+        backend: the store's.
+        state: the fold; then only those for which it vouches.
+    """
+    derived = list_derived(backend)
+    false = [one for one in published(derived, State.LAYOUT) if state is not None and not state.vouches(one.digest, one.seq)]
+    return snapshots_of(derived, State.LAYOUT, {one.key for one in false}, every=True)
 
 
 def publish(journal: Journal, appender: Appender) -> Published:
@@ -75,7 +86,7 @@ def publish(journal: Journal, appender: Appender) -> Published:
             head = journal.catch_up()
             if head == 0:
                 return Published(0, "", 0, new=False)
-            last = next(iter(list_published(journal.backend)), None)
+            last = next((one for one in list_published(journal.backend) if one.since is None), None)
             if last is not None and last.entry == head and journal.fold.vouches(last.digest, last.seq):
                 return Published(last.seq, last.digest, last.size, new=False)
             entry = str(journal.digest)
@@ -124,13 +135,18 @@ def _refuse(void: Any) -> Exception:
 def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple[State, str] | None:
     """Open a snapshot whose bytes match its recorded digest; None where they do not, or are unavailable.
 
-    In a local folder it is read in place, else it is downloaded.
+    In a local folder it is read in place, else it is downloaded. A delta is opened with what it is on.
 
     Returns:
         The fold, and the digest of the last entry folded.
+
+    Raises:
+        CorruptionError: a delta, or what it is on, does not match its digest or is no such file; names that digest.
     """
     if snapshot.digest.partition(":")[0] != algorithm:
         return None
+    if snapshot.since is not None:
+        return _open_deltas(backend, algorithm, snapshot)
     local_path = Path(backend.url) / content_key(snapshot.digest) if "://" not in backend.url else None
     if local_path is not None and local_path.is_file():
         return _open_file(local_path, algorithm, snapshot, lasting=True)
@@ -145,6 +161,39 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
         if opened is None:
             path.unlink(missing_ok=True)
     return opened
+
+
+def _open_deltas(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple[State, str]:
+    from artifactstore.catalog.fold.deltas import open_layers  # noqa: PLC0415 - few processes open one
+
+    tables = _open_tables(backend, algorithm, snapshot.members, {})
+    try:
+        return open_layers(tables), tables.layers[-1].span.entry
+    except (ArtifactStoreError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptionError(f"{snapshot.content} is damaged ({error})", digest=snapshot.digest) from error
+
+
+def _open_tables(backend: Backend, algorithm: str, members: Sequence[Snapshot], held: "Mapping[str, Layer]") -> "LayeredTables":
+    from artifactstore.maintenance.deltas import open_members  # noqa: PLC0415 - as above
+
+    return open_members(backend, algorithm, members, partial(open_snapshot, backend, algorithm), held)
+
+
+def open_below(journal: Journal, delta: Snapshot, held: "Mapping[str, Layer]" = MappingProxyType({})) -> "LayeredTables":
+    """Open what a delta is on.
+
+    Args:
+        journal: the store's.
+        delta: the delta.
+        held: layers by digest that need not be read.
+
+    Raises:
+        CorruptionError: something does not match its digest; names that digest.
+    """
+    from artifactstore.catalog.spill.layered import LayeredTables  # noqa: PLC0415 - as above
+
+    backend, algorithm, store = journal.backend, journal.config.digest, journal.config.store
+    return _open_tables(backend, algorithm, delta.below, held) if delta.below else LayeredTables((), store=store)
 
 
 def _open_file(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool) -> tuple[State, str] | None:

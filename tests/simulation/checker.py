@@ -81,11 +81,26 @@ class Checker:
             one.removeprefix(self.place).split("-") for one in self.world.objects if one.startswith(f"{self.place}segments/")
         ]
         parts = key.split("-")
+        if key.startswith("segments/delta"):
+            there = [one.removeprefix(self.place) for one in self.world.objects if one.startswith(f"{self.place}segments/")]
+            return self._reached_by(there) == self._reached_by([one for one in there if one != key])
         if key.startswith("segments/fold"):
             return any((other[0] == "segments/fold" and "/folds/" in key) or other[1:3] > parts[1:3] for other in others)
         return key.startswith("segments/") and any(
             other[0] == parts[0] and other != parts and other[1] <= parts[1] and other[2] >= parts[2] for other in others
         )
+
+    def _reached_by(self, keys: list[str]) -> int:
+        """Return the last entry that a newcomer knows without reading entries, of what the journal vouches for."""
+        wholes = [key.split("-") for key in keys if key.startswith("segments/fold-")]
+        reached = {0, *(int(parts[2]) for parts in wholes if f"segments/folds/{parts[5].removesuffix('.json')}.sqlite" in keys)}
+        deltas = sorted((int(parts[4]), int(parts[3]), parts[7]) for parts in (key.split("-") for key in keys) if len(parts) == 8)
+        for seq, since, name in deltas:
+            hexed = name.removesuffix(".json")
+            vouched = self.truth.snapshots.get(f"blake3:{hexed}") == seq
+            if vouched and since in reached and f"segments/deltas/{hexed}.layer" in keys:
+                reached.add(seq)
+        return max(reached)
 
     # -- after a step
 

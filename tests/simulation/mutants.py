@@ -17,6 +17,7 @@ from artifactstore.journal import append as append_module
 from artifactstore.journal import chain as chain_module
 from artifactstore.journal import inbox as inbox_module
 from artifactstore.journal import journal as journal_module
+from artifactstore.journal import snapshots as snapshots_module
 from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import entry_key, join
 from artifactstore.journal.journal import Journal
@@ -265,7 +266,7 @@ MUTANTS: dict[str, Mutant] = {
     "durable first": Mutant("an entry only names what is durable", habits=Habits(waits_until_durable=False)),
     "vouched for": Mutant(
         "a snapshot is believed only if the journal vouches for it",
-        _patches((journal_module, "vouching", lambda _snapshot, _raw: True), (State, "vouches", lambda *_: True)),
+        _patches((snapshots_module, "vouching", lambda _snapshot, _raw: True), (State, "vouches", lambda *_: True)),
         Habits(publishing=True),
     ),
     "posted is unknown": Mutant(

@@ -6,6 +6,8 @@ import textwrap
 from datetime import timedelta
 from typing import Any
 
+from artifactstore.journal import snapshots as snapshots_module
+from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.gc import execute, litter, live, plan
 from artifactstore.maintenance.gc.execute import _Collection
 from artifactstore.maintenance.repack.execute import _Part
@@ -178,9 +180,27 @@ CLEANUP: dict[str, Mutant] = {
         ),
         Habits(sealing=True),
     ),
+    "all of a chain vouched for": Mutant(
+        "a delta is believed only if the journal vouches for everything that it is on, too",
+        _patches(
+            (snapshots_module, "vouching", lambda _snapshot, _raw: True),
+            (
+                Journal,
+                "_read_all",
+                edited(Journal._read_all, ("for one in begun.members if", "for one in begun.members[-1:] if")),
+            ),
+        ),
+        Habits(extending=True),
+    ),
     "newest snapshot": Mutant(
         "the newest snapshot that is believed stays",
-        _patches((litter, "_find_snapshots", edited(litter._find_snapshots, ("one.seq < believed[0].seq", "True")))),
+        _patches(
+            (
+                litter,
+                "_find_snapshots",
+                edited(litter._find_snapshots, ("one.seq < whole[0].seq and one.key not in kept", "True")),
+            )
+        ),
         Habits(publishing=True),
     ),
 }

@@ -162,7 +162,7 @@ class Decaying(Scenario):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed, Habits(mode="alone"), with_reference=False)
-        self.publishing = self.keeping = False
+        self.publishing = self.extending = self.keeping = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -30,6 +30,7 @@ from artifactstore.journal import snapshots as snapshots_module
 from artifactstore.journal import turns as turns_module
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
+from artifactstore.maintenance import extend as extend_module
 from artifactstore.maintenance import snapshot as snapshot_module
 from artifactstore.maintenance.gc import check as check_module
 from artifactstore.maintenance.gc import execute as execute_module
@@ -124,7 +125,9 @@ class Scenario:
         self.sealing = rng.random() < 0.15 or habits.sealing
         self.furnished = rng.random() < 0.6  # something is there when all begins
         self.keeping = rng.random() < 0.4
-        self.publishing = habits.publishing or random.Random(seed).random() < 0.12
+        self.extending = habits.extending or random.Random(seed + 5).random() < 0.08
+        self.sealing = self.sealing or self.extending
+        self.publishing = habits.publishing or self.extending or random.Random(seed).random() < 0.12
         habits.strange = habits.strange or random.Random(seed + 1).random() < 0.08
         habits.by_library = habits.by_library or random.Random(seed + 2).random() < 0.08
         habits.crowded = habits.crowded or random.Random(seed + 3).random() < 0.3
@@ -211,6 +214,9 @@ class Scenario:
                 (chain_module, "INBOX_FOLDER", 2),
                 (inbox_module, "INBOX_FOLDER", 2),
                 (snapshots_module, "_ENTRY", 2**40),  # a snapshot is always worth it
+                (extend_module, "STRIDE", 5),
+                (extend_module, "TOGETHER", 3),
+                (extend_module, "_PATIENCE", 1e12),  # seconds that nothing in a world takes
                 (snapshot_module, "Pool", InlinePool),
                 (replicate_module, "Pool", InlinePool),
                 (whole_module, "_sleep", world.sleep),
@@ -233,7 +239,9 @@ class Scenario:
             appender._turns._until = 1e12  # it has lost a race just before all begins, and does not forget it
         copies = [] if name else self.copies
         own = partial(self._own_history, name)
-        return Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies, own_history=own)
+        made = Process(self.world, backend, journal, appender, place.checker, self.habits, place.told, copies, own_history=own)
+        made.deltas = extend_module.Publisher(journal, appender) if self.extending else None
+        return made
 
     def _own_history(self, name: str) -> tuple[Journal, Appender]:
         """A history for whoever deletes: of entries alone, as `work.cleaning.own_history` makes it."""

@@ -12,13 +12,16 @@ from datetime import timedelta
 from typing import Any, Final, NoReturn
 
 from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.spill.layer import Layer, write_layer
 from artifactstore.catalog.spill.sqlite_file import scratch
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import BackendError, ConflictError, NotFoundError, OutcomeUnknownError, RefusedError
 from artifactstore.journal.append import Appender
 from artifactstore.journal.journal import Journal
-from artifactstore.journal.snapshots import Snapshot, content_key
+from artifactstore.journal.segments import list_derived
+from artifactstore.journal.snapshots import Snapshot, content_key, published
+from artifactstore.maintenance.extend import Publisher
 from artifactstore.maintenance.gc.execute import collect
 from artifactstore.maintenance.repack.execute import repack
 from artifactstore.maintenance.snapshot import publish
@@ -42,6 +45,7 @@ class Habits:
     repacking: bool = False  # whether much is written anew and read meanwhile
     sealing: bool = False  # whether segments are sealed; drawn otherwise
     publishing: bool = False  # whether snapshots are published, and forged; drawn otherwise
+    extending: bool = False  # whether who seals also publishes deltas; drawn otherwise
     mode: str | None = None  # what sort of world it is; drawn otherwise
     eager: bool = False  # whether what rarely meets there is all that happens
     strange: bool = False  # whether clients with faults append, too; drawn otherwise
@@ -70,6 +74,7 @@ class Process:
         told: marker of a transaction → what its caller was told: an entry's number, `failed` or `unknown`.
         copies: checkers of the places that this one is copied to.
         lost: why what was committed last is to be stored again.
+        deltas: publishes what the fold has gained, where that happens.
     """
 
     world: World
@@ -82,6 +87,7 @@ class Process:
     copies: list[Checker] = field(default_factory=list)
     lost: Any = None
     own_history: Callable[[], tuple[Journal, Appender]] = field(default=_nowhere)
+    deltas: Publisher | None = None
 
     def fork_neighbours(self) -> None:
         """Note that an owner makes copies writable beside their source."""
@@ -310,7 +316,10 @@ class Process:
 
     def _seal(self) -> None:
         self.journal.catch_up()
-        self.journal.seal()
+        sealed = self.journal.seal()
+        if sealed is not None and self.deltas is not None:
+            done = self.deltas.extend(sealed)
+            self.world.log(f"    delta {None if done is None else (done.since, done.seq)}")
 
     def publisher(self, times: int) -> None:
         for _ in range(times):
@@ -322,6 +331,9 @@ class Process:
             self.quietly(self._forge)
 
     def _forge(self) -> None:
+        if self.deltas is not None and self.world.rng.random() < 0.7:
+            self._forge_delta()
+            return
         head, digest = self.journal.catch_up(), str(self.journal.digest)
         false = State.load(json.loads(json.dumps(self.journal.fold.dump())))
         false.names.clear()
@@ -335,6 +347,21 @@ class Process:
         if head:
             self._durable(content_key(forged.digest), data)
             self._durable(forged.key, b"{}")
+
+    def _forge_delta(self) -> None:
+        found = published(list_derived(self.backend), State.LAYOUT)
+        true = [one for one in found if one.since is not None]
+        if not true:
+            return
+        one = self.world.rng.choice(true)
+        layer = Layer(self.backend.read(one.content))
+        tables = {table: [*layer.rows(table)] for table in layer.tables() if table not in {"names", "versions"}}
+        small = json.dumps(layer.small()).encode()
+        data = write_layer(layer.span, tables, counts={**layer.counts, "names": 0}, order=layer.order(), small=small)
+        entry = self.world.rng.choice([one.entry, one.seq, self.journal.head])
+        forged = Snapshot(State.LAYOUT, one.seq, entry, str(Digest.of(data)), len(data), one.since)
+        self._durable(forged.content, data)
+        self._durable(forged.key, b"{}")
 
 
 def name_of(word: str) -> str:

@@ -1,8 +1,6 @@
 """The tables of the fold: plain dicts and lists, so that a cache can store them as JSON; every change can be undone.
 
-For a large store most of them are on disk (`catalog.spill`).
-
-Knows what the tables contain; filling them is the fold's part.
+For a large store most of them are on disk (`catalog.spill`). Knows what the tables contain; filling them is the fold's part.
 """
 
 import json
@@ -19,6 +17,9 @@ from artifactstore.catalog.spill.list_table import SpilledLists, write_lists
 from artifactstore.catalog.spill.sqlite_file import LISTS, SPILLED, SqliteTables
 from artifactstore.catalog.spill.table import SpilledTable
 from artifactstore.runtime.loading import gc_paused
+
+if TYPE_CHECKING:
+    from artifactstore.catalog.spill.layered import AnyTables
 
 __all__ = ["LARGE", "Tables"]
 
@@ -123,7 +124,7 @@ class Tables:
         self.damaged: dict[str, int] = {}
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
-        self._base: SqliteTables | None = None
+        self._base: AnyTables | None = None
         self._growth = 1
         self.sorted_metrics, self.adjacency = SortedMetrics(), Adjacency()
         self._deltas: dict[str, bytes] = {}  # what differs from the file of large tables, of those never accessed
@@ -156,11 +157,11 @@ class Tables:
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it is on disk)."""
-        found = {_stored_as(table): getattr(self, table) for table in _TABLES}
-        return {name: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for name, rows in found.items()}
+        found = ((_stored_as(table), getattr(self, table)) for table in _TABLES)
+        return {name: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for name, rows in found}
 
     @property
-    def base(self) -> SqliteTables | None:
+    def base(self) -> "AnyTables | None":
         """The file of large tables, or None."""
         return self._base
 
@@ -195,7 +196,7 @@ class Tables:
 
     def _settle(self) -> None:
         assert self._base is not None
-        base = self._base if self._base.own else self._base.copy()
+        base = self._base if isinstance(self._base, SqliteTables) and self._base.own else self._base.copy()
         with base.transaction():
             self._write_to(base)
         for table in LARGE:
@@ -228,7 +229,7 @@ class Tables:
             base.publish_as(path, self._counts(), listing).close()
             return
         self._settle()
-        assert self._base is not None
+        assert isinstance(self._base, SqliteTables)  # as it was settled
         self._base = self._base.publish_as(path, self._counts(), listing)
         self.base_head = self.header["head"]
         for table in LARGE:
@@ -315,7 +316,7 @@ class Tables:
 
     @classmethod
     def load_texts(
-        cls, texts: Mapping[str, bytes], base: SqliteTables | None = None, deltas: Mapping[str, bytes] = MappingProxyType({})
+        cls, texts: Mapping[str, bytes], base: "AnyTables | None" = None, deltas: Mapping[str, bytes] = MappingProxyType({})
     ) -> Self:
         """Build a state from the output of `texts` and `deltas`; a table is decoded on first access.
 
@@ -397,5 +398,5 @@ def _stored_as(table: str) -> str:
     return _STORED_AS.get(table, table)
 
 
-def _spilled(base: SqliteTables, table: str) -> SpilledTable:
+def _spilled(base: "AnyTables", table: str) -> SpilledTable:
     return (SpilledLists if table in LISTS else SpilledTable)(base, _stored_as(table))

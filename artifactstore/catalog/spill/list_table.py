@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.catalog.spill.sqlite_file import SqliteTables
 from artifactstore.catalog.spill.table import SpilledTable
+
+if TYPE_CHECKING:
+    from artifactstore.catalog.spill.layered import AnyTables
 
 __all__ = ["SpilledLists", "write_lists"]
 
@@ -13,11 +16,11 @@ __all__ = ["SpilledLists", "write_lists"]
 class SpilledLists(SpilledTable):
     """A table of the fold whose values are lists, mostly in a file."""
 
-    def __init__(self, base: SqliteTables, name: str) -> None:
+    def __init__(self, base: "AnyTables", name: str) -> None:
         super().__init__(base, name)
         self.added = 0  # members added since the file was written
 
-    def reopen(self, base: SqliteTables, *, written: bool) -> None:
+    def reopen(self, base: "AnyTables", *, written: bool) -> None:
         """Switch to another file of the same lists; `written`: it contains the changes, too."""
         super().reopen(base, written=written)
         self.added = 0 if written else self.added

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
 from operator import itemgetter
@@ -17,29 +17,27 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import finalize
 
-from xxhash import xxh3_64_intdigest
-
+from artifactstore.catalog.spill.raw_rows import RawRows, are_whole, checksum_of
 from artifactstore.errors import CorruptionError
 from artifactstore.runtime.local_files import temporary
 
-__all__ = ["LISTING", "LISTS", "SPILLED", "SqliteTables", "encoded", "scratch"]
+__all__ = ["LISTING", "LISTS", "ORDERED", "SPILLED", "SqliteTables", "encoded", "scratch"]
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
     "measures", "approvals",
 )  # fmt: skip
-_ORDERED: Final = frozenset({"runs"})  # tables in insertion order; others are sorted by key
+ORDERED: Final = frozenset({"runs"})  # tables in insertion order; others are sorted by key
 LISTS: Final = {"names": "versions"}  # tables of long lists → tables of their members
 LISTING: Final = "listing"  # the text that is a list of all names
 T = TypeVar("T")
 _CHECKSUM: Final = 8  # bytes
-_SIGNED: Final = 2**63  # SQLite's integers are signed
 _PAGE: Final = 16_384  # bytes: a row larger than a quarter page gets a page of its own; at 4,096 this wastes a fifth of the file
 _QUERY_ROWS: Final = 500  # rows per query
 _DECODE_BATCH: Final = 500  # values decoded at a time
 
 
-class SqliteTables:
+class SqliteTables(RawRows):
     """An SQLite file of tables.
 
     Args:
@@ -148,7 +146,9 @@ class SqliteTables:
             counts: row count of each table, which is slow to compute.
             listing: the list of names, which is slow to compute, too.
         """
-        texts = {} if listing is None else {LISTING: _sum(LISTING, listing).to_bytes(_CHECKSUM, "big", signed=True) + listing}
+        texts = (
+            {} if listing is None else {LISTING: checksum_of(LISTING, listing).to_bytes(_CHECKSUM, "big", signed=True) + listing}
+        )
         self.write_texts(texts, counts)
         shutil.move(self.path, path)
         made = SqliteTables(path, own=False)
@@ -229,7 +229,7 @@ class SqliteTables:
             raise self._changed(key)
 
     def _checked(self, key: str, value: Any, checksum: int, number: int = 0) -> bytes:
-        if not isinstance(value, bytes) or _sum(key, value, number) != checksum:
+        if not isinstance(value, bytes) or checksum_of(key, value, number) != checksum:
             raise self._changed(key)
         return value
 
@@ -270,7 +270,7 @@ class SqliteTables:
             found = self._file.execute(query, values)
             while rows := found.fetchmany(_DECODE_BATCH):
                 keys, texts, sums = zip(*rows, strict=True)
-                if not _are_whole(keys, texts, sums):
+                if not are_whole(keys, texts, sums):
                     for row in rows:
                         self._checked(*row)
                 yield zip(keys, json.loads(b"[" + b",".join(texts) + b"]"), strict=True)
@@ -292,9 +292,9 @@ class SqliteTables:
     def write(self, table: str, rows: Iterable[tuple[str, Any]], gone: Iterable[str]) -> None:
         """Insert or replace rows, and delete some."""
         text = f"insert into {table} values (?, ?, ?) on conflict (key) do update set value = excluded.value, sum = excluded.sum"  # noqa: S608
-        wanted = rows if table in _ORDERED else sorted(rows, key=itemgetter(0))  # neighbours share a page of the file
+        wanted = rows if table in ORDERED else sorted(rows, key=itemgetter(0))  # neighbours share a page of the file
         encoded_rows = ((key, encoded(value)) for key, value in wanted)
-        self._file.executemany(text, ((key, value, _sum(key, value)) for key, value in encoded_rows))
+        self._file.executemany(text, ((key, value, checksum_of(key, value)) for key, value in encoded_rows))
         self._file.executemany(f"delete from {table} where key = ?", ((key,) for key in gone))  # noqa: S608
 
     def write_lists(
@@ -317,7 +317,7 @@ class SqliteTables:
         self._file.executemany(f"delete from {members} where key = ?", ((key,) for key in (*gone, *anew)))  # noqa: S608
         self.write(table, ((key, [count, last]) for key, count, last, _ in lists), gone)
         encoded_rows = ((key, at, encoded(value)) for key, count, _, some in lists for at, value in some if at < count - 1)
-        rows = ((key, at, value, _sum(key, value, at)) for key, at, value in encoded_rows)
+        rows = ((key, at, value, checksum_of(key, value, at)) for key, at, value in encoded_rows)
         self._file.executemany(f"insert or replace into {members} values (?, ?, ?, ?)", rows)  # noqa: S608
 
     def _changed(self, key: str) -> CorruptionError:
@@ -348,7 +348,7 @@ def _make_tables(file: sqlite3.Connection) -> None:
     file.execute(f"pragma page_size = {_PAGE}")
     row = "value blob not null, sum integer not null"
     for table in SPILLED:
-        kind = "" if table in _ORDERED else " without rowid"
+        kind = "" if table in ORDERED else " without rowid"
         file.execute(f"create table {table} (key text primary key not null, {row}){kind}")
     for table in LISTS.values():
         file.execute(
@@ -363,7 +363,7 @@ def _span(prefix: str) -> tuple[str, str]:
 
 
 def _order(table: str) -> str:
-    return "rowid" if table in _ORDERED else "key"
+    return "rowid" if table in ORDERED else "key"
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -379,17 +379,6 @@ def _decoded(rows: Iterable[tuple[T, bytes]]) -> Iterator[tuple[T, Any]]:
     left = iter(rows)
     while some := tuple(islice(left, _DECODE_BATCH)):
         yield from zip((key for key, _ in some), json.loads(b"[" + b",".join([text for _, text in some]) + b"]"), strict=True)
-
-
-def _sum(key: str, value: bytes, number: int = 0) -> int:
-    return xxh3_64_intdigest(value, len(key) + (number << 32)) - _SIGNED
-
-
-def _are_whole(keys: Sequence[str], texts: Sequence[Any], sums: Sequence[Any]) -> bool:
-    """Return whether no row has changed, without a call for each."""
-    if {*map(type, texts)} != {bytes} or {*map(type, sums)} != {int}:
-        return False
-    return [*map(xxh3_64_intdigest, texts, map(len, keys))] == [one + _SIGNED for one in sums]
 
 
 def _remove(path: str, pid: int) -> None:

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.spill.sqlite_file import SqliteTables, encoded
+
+if TYPE_CHECKING:
+    from artifactstore.catalog.spill.layered import AnyTables
 
 __all__ = ["SpilledTable", "get_many", "keys_containing", "keys_with_prefix", "load", "plain", "touched"]
 
@@ -21,7 +24,7 @@ class SpilledTable(MutableMapping[str, Any]):
         name: name of the table.
     """
 
-    def __init__(self, base: SqliteTables, name: str) -> None:
+    def __init__(self, base: "AnyTables", name: str) -> None:
         self._base = base
         self._name = name
         self._count = base.count(name)
@@ -32,6 +35,15 @@ class SpilledTable(MutableMapping[str, Any]):
         self._order: list[str] | None = None  # the keys in the file, once all of its rows were loaded
         self._missed: str | None = None  # the last key not found in the file
         self._lacking: set[str] = set()  # keys not found in the file, which walks of the graph ask for again and again
+
+    @property
+    def name(self) -> str:
+        """Its name in files."""
+        return self._name
+
+    def added_keys(self) -> Iterator[str]:
+        """Yield the keys that are not in the file, in order."""
+        return iter(self._added)
 
     def _find(self, key: str) -> Any:
         value = self.changed.get(key, _ABSENT)
@@ -222,7 +234,7 @@ class SpilledTable(MutableMapping[str, Any]):
     def _restored(self, _key: str, value: Any) -> Any:
         return value
 
-    def reopen(self, base: SqliteTables, *, written: bool) -> None:
+    def reopen(self, base: "AnyTables", *, written: bool) -> None:
         """Switch to another file of the same rows; `written`: it contains the changed rows, too."""
         self._base = base
         if written:

@@ -17,7 +17,8 @@ from artifactstore.journal.chain import INBOX, INBOX_FOLDER, entry_key, inbox_fo
 from artifactstore.journal.fetch import read_or_none
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import Segment, list_derived, read_raw, segments_of
-from artifactstore.journal.snapshots import content_key, snapshots_of
+from artifactstore.journal.snapshots import DELTAS, Snapshot, published, snapshots_of
+from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import WINDOW
 
@@ -108,24 +109,52 @@ def _is_believed(journal: Journal, segment: Segment) -> bool:
 
 
 def _find_snapshots(journal: Journal, derived: Iterable[Stored], litter: Litter, age: timedelta, now: datetime | None) -> None:
-    """Find the snapshots of this version's layout that a newer believed one replaces, and contents that no pointer leads to."""
+    """Find the snapshots of this version's layout that newer believed ones replace, and contents that no pointer leads to."""
     listed: Mapping[str, Stored] = {item.key: item for item in derived}
-    snapshots = snapshots_of(listed.values(), journal.fold.LAYOUT)
-    believed = [one for one in snapshots if journal.fold.vouches(one.digest, one.seq)]
-    for one in snapshots:
-        if believed and one.seq < believed[0].seq:
-            pointers = [
-                key for key in listed if key.startswith("segments/fold-") and key.endswith(f"{one.digest.partition(':')[2]}.json")
-            ]
+    found = published(listed.values(), journal.fold.LAYOUT)
+    whole = [one for one in found if one.since is None and journal.fold.vouches(one.digest, one.seq)]
+    deltas = sum(one.since is not None for one in found)
+    newest = _newest(journal, listed.values()) if deltas else ()
+    kept = {one.key for one in newest}
+    for one in found:
+        if one.since is None:
+            # What the newest deltas are on stays with them.
+            old = bool(whole) and one.seq < whole[0].seq and one.key not in kept
+        else:
+            old = bool(newest) and one.key not in kept and one.seq <= newest[-1].seq
+        if old:
+            hexed = one.digest.partition(":")[2]
+            pointers = [key for key in listed if not key.startswith((_FOLDS, DELTAS)) and key.endswith(f"{hexed}.json")]
             litter.add(_there(listed, one.key), "a newer snapshot replaces it")
             if all(key in litter.sizes for key in pointers):
-                litter.add(_there(listed, content_key(one.digest)), "a newer snapshot replaces it")
+                litter.add(_there(listed, one.content), "a newer snapshot replaces it")
     # Whatever else is named after a content leads to it, also what a later version writes.
-    pointed = {name for key in listed if not key.startswith(_FOLDS) for name in _HEX.findall(key)}
+    pointed = {name for key in listed if not key.startswith((_FOLDS, DELTAS)) for name in _HEX.findall(key)}
     for key, item in listed.items():
-        name = key.removeprefix(_FOLDS).removesuffix(".sqlite")
-        if key.startswith(_FOLDS) and name not in pointed and now is not None and _is_older(item, now, age):
+        name = key.removeprefix(_FOLDS).removesuffix(".sqlite").removeprefix(DELTAS).removesuffix(".layer")
+        if key.startswith((_FOLDS, DELTAS)) and name not in pointed and now is not None and _is_older(item, now, age):
             litter.add([item], "a snapshot whose publication never finished")
+
+
+def _newest(journal: Journal, derived: Iterable[Stored]) -> tuple[Snapshot, ...]:
+    """Return the newest snapshot that the journal vouches for and that can be read, with all that it is on."""
+    derived, refused = list(derived), set[str]()
+    while True:
+        found = next(iter(snapshots_of(derived, journal.fold.LAYOUT, refused)), None)
+        if found is None:
+            return ()
+        bad = [one.key for one in found.members if not journal.fold.vouches(one.digest, one.seq) or not _is_there(journal, one)]
+        if not bad:
+            return found.members
+        refused.update(bad)
+
+
+def _is_there(journal: Journal, snapshot: Snapshot) -> bool:
+    """Return whether the bytes of a delta are what is vouched for: others go because of it. Whole ones are not read."""
+    if snapshot.since is None:
+        return True
+    data = read_or_none(journal.backend, snapshot.content)
+    return data is not None and str(Digest.of(data, journal.config.digest)) == snapshot.digest
 
 
 def _there(listed: Mapping[str, Stored], key: str) -> Iterator[Stored]:

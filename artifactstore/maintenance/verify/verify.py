@@ -3,8 +3,9 @@
 Checks the bytes as stored, not derived data; damage is listed, never raised.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,8 @@ from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import read_replica_status
 from artifactstore.journal.segments import list_segments, segment_fault
 from artifactstore.journal.snapshots import Snapshot
-from artifactstore.maintenance.snapshot import fault_of, list_published
+from artifactstore.maintenance.deltas import delta_fault
+from artifactstore.maintenance.snapshot import fault_of, list_published, open_snapshot
 from artifactstore.maintenance.verify.anchors import read_anchors
 from artifactstore.maintenance.verify.frames import check_frames
 from artifactstore.maintenance.verify.history import History, Judge
@@ -217,7 +219,7 @@ def _check_journal(
                 report.note_fields(txn, entry_key(seq))
                 if void is None:
                     _note(txn, seq, recorded)
-            for snapshot in (one for one in snapshots if one.seq == seq):
+            for snapshot in (one for one in snapshots if one.seq == seq and one.since is None):
                 report.count("snapshots")
                 wrong += [(snapshot, fault) for fault in [fault_of(journal, snapshot, state, str(previous))] if fault]
             for noted, where in anchors.get(seq, {}).items():
@@ -229,6 +231,7 @@ def _check_journal(
         report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1), rule="chain")
     report.findings += (Finding("note", what, entry_key(one), rule="clock") for one, what in ahead.found())
     history.finish()
+    wrong += _faulty_deltas(journal, snapshots, state, report)
     for snapshot, fault in wrong:
         text = f"the snapshot of entry {snapshot.seq} {fault}: delete it, it is only derived"
         if state.vouches(snapshot.digest, snapshot.seq):
@@ -243,6 +246,22 @@ def _check_journal(
             what = f"{where} names {format_head(seq, noted)}, the journal ends with {report.head}: entries are missing"
             report.damage(what, entry_key(state.head + 1), rule="anchor")
     return state
+
+
+def _faulty_deltas(
+    journal: Journal, snapshots: Iterable[Snapshot], state: State, report: Report
+) -> Iterator[tuple[Snapshot, str]]:
+    """Derive each delta again that the journal vouches for, those that others are on first; yield those that differ."""
+    for one in snapshots:
+        if one.since is not None and not state.vouches(one.digest, one.seq):
+            report.count("snapshots")
+            yield one, "is not what a fact vouches for"
+    deltas = (one for one in reversed(list_published(journal.backend, state)) if one.since is not None)
+    for one in deltas:
+        report.count("snapshots")
+        fault = delta_fault(journal, one, partial(open_snapshot, journal.backend, journal.config.digest))
+        if fault is not None:
+            yield one, fault
 
 
 def _refs(state: State, digest: str) -> list[str]:

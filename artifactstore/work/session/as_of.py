@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.times import plausible, warn_of_resets
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.journal.chain import entry_key
 from artifactstore.journal.fetch import read_or_none
 from artifactstore.journal.journal import Journal
@@ -95,12 +95,15 @@ def _begin(journal: Journal, limit: int | str, open_snapshot: Callable[[Snapshot
     with journal.lock:
         vouched: dict[str, int] = dict(journal.fold.snapshots)
     for snapshot in worth(snapshots_of(list_derived(journal.backend), State.LAYOUT), 0) if vouched else ():
-        fine = vouched.get(snapshot.digest) == snapshot.seq
+        fine = all(vouched.get(one.digest) == one.seq for one in snapshot.members)
         raw = read_or_none(journal.backend, entry_key(snapshot.seq)) if fine else None
         # An entry's own time is never later than the fold's estimate: most snapshots are ruled out before they are read.
         if raw is None or _is_behind(limit, snapshot.seq, parse_entry(raw, entry_key(snapshot.seq))["time"]):
             continue
-        opened = open_snapshot(snapshot)
+        try:
+            opened = open_snapshot(snapshot)
+        except CorruptionError:
+            continue  # derived data; one that does without the damaged one may be left
         if opened is None:
             continue
         view, last = opened

@@ -82,7 +82,7 @@ def commit(session: Session, *steps: Step, reason: str | None = None, prepared: 
         if lost is not None:
             gone += 1
             continue
-        core.journal.seal()
+        core.seal()
         return made
     if lost is not None:
         raise CorruptionError(

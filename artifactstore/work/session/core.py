@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from artifactstore.content.packs.footers import Footers
     from artifactstore.content.write.stat_cache import StatCache
     from artifactstore.journal.append import Appender
+    from artifactstore.maintenance.extend import Publisher
 
 __all__ = ["Core", "Watch"]
 
@@ -71,6 +72,19 @@ class Core:
             return Appender(self.journal, self._author)
 
         return self._part("appender", make)
+
+    def seal(self) -> None:
+        """Seal a segment if enough entries were appended, and publish what the fold has gained since the last snapshot."""
+        sealed = self.journal.seal()
+        if sealed is None:
+            return
+
+        def make() -> "Publisher":
+            from artifactstore.maintenance.extend import Publisher  # noqa: PLC0415 - few processes seal
+
+            return Publisher(self.journal, self.appender)
+
+        self._part("publisher", make).extend(sealed)
 
     @property
     def stats(self) -> "StatCache":

@@ -128,7 +128,7 @@ def receive(source: Session, target: Session, options: ImportOptions, *, dry_run
                 tries += 1
             false[error.digest] = str(error)
             continue
-        target.core().journal.seal()
+        target.core().seal()
         return report
     raise ConflictError(f"{source.url} or {target.url} kept changing during the import ({_TRIES} attempts): run it again")
 
