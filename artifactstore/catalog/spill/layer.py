@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
 
-import zstandard
 from xxhash import xxh3_64_intdigest
+
+from artifactstore.runtime.frames import Frames
 
 __all__ = ["FORMAT", "GONE", "Layer", "Span", "compose", "key_hash", "row_between", "write_layer"]
 
@@ -113,16 +114,15 @@ def write_layer(
     for raw in (small, order_text, *(raw for some in groups.values() for _, raw in some)):
         seen.update(_WORDS.findall(raw))
     words = b"".join(sorted(word for word, count in seen.items() if count > 1))
-    shared = zstandard.ZstdCompressionDict(words, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    packed = zstandard.ZstdCompressor(level=3, write_checksum=True, dict_data=shared)
+    packed = Frames(words)
     body: list[bytes] = []
     at = 0
 
-    def block(raw: bytes, by: zstandard.ZstdCompressor = packed) -> list[int]:
+    def block(raw: bytes, by: Frames = packed) -> list[int]:
         nonlocal at
         if len(raw) > _MAX_BLOCK:
             raise ValueError(f"a block of {len(raw):,} bytes is larger than {_MAX_BLOCK:,}")
-        data = by.compress(raw)
+        data = by.encoded(raw)
         body.append(data)
         at += len(data)
         return [at - len(data), len(data), len(raw)]
@@ -143,7 +143,7 @@ def write_layer(
         "counts": dict(sorted(counts.items())),
         "order": block(order_text),
         "small": block(small),
-        "words": block(words, zstandard.ZstdCompressor(level=3, write_checksum=True)),
+        "words": block(words, Frames()),
         "tables": parts,
     }
     return b"\n".join([json.dumps(line, separators=(",", ":")).encode(), b"".join(body)])
@@ -247,25 +247,18 @@ class Layer:
             raise ValueError("a layer without entries")
         self.data, self.size, self.digest = data, len(data), ""
         self._body = memoryview(data)[end + 1 :]
-        self._shared: zstandard.ZstdCompressionDict | None = None
+        self._frames: Frames | None = None
         self._held: dict[tuple[str, int], tuple[list[str], list[bytes]]] = {}
         self._weight = 0
 
     def _decoded(self, block: tuple[int, int, int], *, plain: bool = False) -> bytes:
         at, length, raw = block
-        if not plain and self._shared is None:
-            words = self._decoded(self._words, plain=True)
-            self._shared = zstandard.ZstdCompressionDict(words, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
         frame = self._body[at : at + length]
-        try:
-            if zstandard.frame_content_size(frame) != raw:
-                raise ValueError("a block has another size")
-            # Decompressors cannot be shared by threads, and making one takes a microsecond.
-            decoder = zstandard.ZstdDecompressor() if plain else zstandard.ZstdDecompressor(dict_data=self._shared)
-            data: bytes = decoder.decompress(frame, max_output_size=raw)
-        except zstandard.ZstdError as error:
-            raise ValueError(f"a block is damaged: {error}") from error
-        return data
+        if plain:
+            return Frames().decoded(frame, raw)
+        if self._frames is None:
+            self._frames = Frames(self._decoded(self._words, plain=True))
+        return self._frames.decoded(frame, raw)
 
     def small(self) -> Any:
         """Return what has changed in small tables."""
