@@ -97,8 +97,12 @@ class Run:
 
             raise missing(self, name)
 
-    def start(self) -> Self:
-        """Start the run: it becomes this process's current run.
+    def start(self, *, current: bool = True, capture: bool = True) -> Self:
+        """Start the run, or join the unfinished one of this id.
+
+        Args:
+            current: whether it becomes this process's current run; else only what goes through `run.get` and `run.put` belongs to it.
+            capture: whether the environment, and with `code` the code, of this process are recorded.
 
         Raises:
             ConflictError: it was started already, or a run of this id has finished.
@@ -108,7 +112,7 @@ class Run:
             raise ConflictError(f"the run {self.id!r} was started already")
         core = self._session.core_to_write()
         outer = enclosing_run(self._session)
-        self._capture = self._looked = Capture(self._session, code=self._code)
+        self._capture = self._looked = Capture(self._session, code=self._code) if capture else None
         fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": json_safe(shown(command_line()))}
         fact |= {"claimed": True} if self._claimed else {}
         fact |= {"params": self.params} if self.params else {}
@@ -122,11 +126,13 @@ class Run:
                 return Prepared([] if known is not None else [fact], state.head, "")
 
         commit(self._session, Step(prepare))
-        self._capture.wait()
+        if self._capture is not None:
+            self._capture.wait()
         store = core.config.store
         self._tracker = Tracker(self._session, store, self.id, parent=outer)
         self._tracker.before = self._fill
-        self._tracker.begin()
+        if current:
+            self._tracker.begin()
         self._began, self._pid = time.monotonic(), os.getpid()
         return self
 
