@@ -1,12 +1,13 @@
 """The graph of runs and artifacts, as a function of the fold; never opens stored content."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.ancestry import code_of, tainted_ancestor
+from artifactstore.catalog.fold.adjacency import Step
 from artifactstore.catalog.fold.state import State
 from artifactstore.errors import NotFoundError, UnsupportedError
 from artifactstore.model.encoding import parse_time
@@ -280,21 +281,55 @@ def reachable(state: State, start: str, *, up: bool, steps: int | None = None) -
         up: follow inputs instead of outputs.
         steps: max number of steps; None: no limit.
     """
-    adjacency, graph = state.adjacency, Graph()
+    adjacency = state.adjacency
     levels, met = adjacency.walk(state, start, up=up, most=steps)
-    ids, about = adjacency.ids, adjacency.about
-    for depth, level in enumerate(levels):
-        for number in level:
-            node = about[number]
-            if node is None or node.depth != depth:
-                node = _remembered(state, number, depth)
-            graph.nodes[ids[number]] = node
-    for step in met:
-        graph.edges += step.edges
-        if step.read_as:
-            graph.read_as.update(step.read_as)
+    about = adjacency.about
+    nodes = [about[number] for level in levels for number in level]
+    if not all(nodes):
+        nodes = [_remembered(state, number, depth) for depth, level in enumerate(levels) for number in level]
     adjacency.trim()
-    return graph
+    return _Walked(nodes, levels, met)
+
+
+class _Walked(Graph):
+    """What a walk has met, as it was then; its nodes and edges are made when they are asked for.
+
+    Args:
+        nodes: the nodes, nearest first, each at any distance.
+        levels: their numbers by their distance.
+        met: what was next to them.
+    """
+
+    __slots__ = ("_levels", "_met", "_nodes")
+
+    def __init__(self, nodes: Sequence[Node], levels: Sequence[Sequence[int]], met: Sequence[Step]) -> None:
+        self._nodes = nodes  # and no field of a graph, until `__getattr__`
+        self._levels = levels
+        self._met = met
+
+    @property
+    def count(self) -> int:
+        """The number of nodes."""
+        return len(self._nodes)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Graph.__dataclass_fields__:
+            raise AttributeError(name)
+        found = iter(self._nodes)
+        made: dict[str, Any] = {"nodes": {}, "edges": [], "read_as": {}}
+        for depth, level in enumerate(self._levels):
+            for node in islice(found, len(level)):
+                made["nodes"][node.id] = node if node.depth == depth else replace(node, depth=depth)
+        for step in self._met:
+            made["edges"] += step.edges
+            if step.read_as:
+                made["read_as"].update(step.read_as)
+        for one, value in made.items():
+            try:
+                object.__getattribute__(self, one)  # what was set by hand stays
+            except AttributeError:
+                setattr(self, one, value)
+        return made[name]
 
 
 def descendants(state: State, start: str) -> set[str]:
@@ -312,12 +347,9 @@ def _remembered(state: State, number: int, depth: int) -> Node:
     known: Node | None = adjacency.about[number]
     if known is None:
         one = adjacency.ids[number]
-        node = node_of(state, one, depth)
+        known = adjacency.about[number] = node_of(state, one, depth)
         adjacency.label(number, (name for name, _, _ in state.versions_by_digest.get(one, ())))
-    else:
-        node = replace(known, depth=depth)
-    adjacency.about[number] = node
-    return node
+    return known
 
 
 def restrict(graph: Graph, *, up: bool, chosen: Collection[str]) -> Graph:

@@ -69,3 +69,8 @@ class Graph:
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: list[tuple[str, str, str | None]] = field(default_factory=list)
     read_as: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of nodes."""
+        return len(self.nodes)

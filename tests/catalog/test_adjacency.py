@@ -114,7 +114,13 @@ def test_what_was_found_stays_as_it_was() -> None:
     graph = reachable(story.state, digest("model"), up=True)
     story.tell(aliased("best", "x", version=1), stored("late"), edge("used", "r", "late"))
     assert [node.aliases for node in graph.nodes.values()] == [(), (), ()]
+    graph.edges = []
+    assert (graph.count, len(graph.nodes), graph.edges) == (3, 3, [])
     later = reachable(story.state, digest("model"), up=True)
+    later.edges = []
+    assert (len(later.nodes), later.edges) == (4, [])
+    later = reachable(story.state, digest("model"), up=True)
+    assert len(later.edges) == later.count - 1
     assert [node.aliases for node in later.nodes.values()] == [(), (), ("x:best",), ()]
 
 

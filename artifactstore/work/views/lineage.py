@@ -36,11 +36,7 @@ __all__ = ["Lineage", "LineageGraph", "lineage"]
 
 
 class LineageGraph(Displayed):
-    """A part of the lineage graph; prints as a tree, and can be drawn.
-
-    Attributes:
-        edges: (from, to, role), in the direction of data flow.
-    """
+    """A part of the lineage graph; prints as a tree, and can be drawn."""
 
     def __init__(
         self,
@@ -56,7 +52,11 @@ class LineageGraph(Displayed):
         self._start = start
         self._up = up
         self._chosen = chosen
-        self.edges = graph.edges
+
+    @cached_property
+    def edges(self) -> list[tuple[str, str, str | None]]:
+        """(from, to, role), in the direction of data flow."""
+        return [*self._graph.edges]
 
     if not TYPE_CHECKING:  # a type checker finds what is missing itself
 
@@ -78,7 +78,7 @@ class LineageGraph(Displayed):
         return Rows(Node, [node for node in self if node.type == "run"])
 
     def __len__(self) -> int:
-        return len(self._graph.nodes) - 1
+        return self._graph.count - 1
 
     def __iter__(self) -> Iterator[Node]:
         return (node for node in self._graph.nodes.values() if node.id != self._start)
