@@ -27,12 +27,14 @@ from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import list_derived
 from artifactstore.journal.snapshots import Snapshot, published, snapshots_of
 from artifactstore.maintenance import extend
+from artifactstore.maintenance import snapshot as snapshot_module
 from artifactstore.maintenance.snapshot import open_snapshot
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.store import Store
 from artifactstore.testing.backends import CountingBackend
 from artifactstore.work.cleaning.own_history import own_history
+from artifactstore.work.session.caches import FoldCache
 from tests.journal.making import txn
 
 Change = Callable[[Path, Snapshot, list[Snapshot]], None]
@@ -559,3 +561,70 @@ def test_repair_derives_damaged_deltas_again(copied: Path, change: str) -> None:
     assert {key: (copied / key).read_bytes() for key in true} == true
     assert store.verify().ok
     assert store.maintenance.repair().restored == ()
+
+
+# -- between processes
+
+
+def test_what_a_newcomer_has_read_is_kept_for_the_next_process(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(FoldCache, "FILED", 10)
+    monkeypatch.setattr(FoldCache, "STEP", 1)
+    true = _truth(copied)
+    read: list[str] = []
+    opened = snapshot_module.open_snapshot
+
+    def noting(*args: Any) -> Any:
+        read.append("read")
+        return opened(*args)
+
+    monkeypatch.setattr(snapshot_module, "open_snapshot", noting)
+    for k in range(4):
+        with artifactstore.open(copied, mode="r", cache=cache)._session.state() as state:
+            assert _same(state, true)
+            assert isinstance(state.base, LayeredTables)
+            assert {f"blake3:{path.name}" for path in cache.glob("stores/*/layers/*")} == {
+                one.digest for one in state.base.layers
+            }
+        assert len(read) == 1, k
+    # What follows is kept beside them, until it is much; then all is one file.
+    writer = artifactstore.open(copied, cache=cache)
+    for k in range(3):
+        writer.put(f"more {k}".encode(), "more")
+    with artifactstore.open(copied, mode="r", cache=cache)._session.state() as state:
+        assert _same(state, _truth(copied))
+        assert isinstance(state.base, LayeredTables)
+    monkeypatch.setattr(FoldCache, "BEHIND", 1)
+    for k in range(3):
+        writer.put(f"yet more {k}".encode(), "more")
+    artifactstore.open(copied, cache=cache).names()
+    with artifactstore.open(copied, mode="r", cache=cache)._session.state() as state:
+        assert _same(state, _truth(copied))
+        assert not isinstance(state.base, LayeredTables)
+
+
+@pytest.mark.parametrize("change", ["gone", "empty", "line", "block"])
+def test_kept_deltas_that_were_damaged_are_read_again(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    cache, true = tmp_path / "cache", _truth(copied)
+    monkeypatch.setattr(FoldCache, "STEP", 1)
+    assert _same(_kept(copied, cache), true)
+    path = next(cache.glob("stores/*/layers/*"))
+    data = path.read_bytes()
+    if change == "gone":
+        path.unlink()
+    elif change == "empty":
+        path.write_bytes(b"")
+    elif change == "line":
+        path.write_bytes(data.replace(b'"name/0"', b'"name/9"', 1).replace(b'"seq":', b'"seq": ', 1))
+    else:
+        path.write_bytes(data[:-40] + bytes(40))
+    assert _same(_kept(copied, cache), true)
+
+
+def _kept(path: Path, cache: Path) -> State:
+    with artifactstore.open(path, mode="r", cache=cache)._session.state() as state:
+        return state

@@ -47,6 +47,7 @@ def open_layers(tables: LayeredTables) -> State:
     """
     small = _small(tables)
     state = State.load_texts({name: encoded(rows) for name, rows in small.items()}, tables)
+    state.base_head = state.head
     if tables.layers and state.head != tables.layers[-1].span.seq:
         raise ValueError("the state is that of another entry")
     return state

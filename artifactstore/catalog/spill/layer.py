@@ -217,6 +217,7 @@ class Layer:
 
     Args:
         data: its bytes, which have the digest that is expected of them.
+        digest: their digest, if it is known.
 
     Attributes:
         span: what it spans.
@@ -229,7 +230,7 @@ class Layer:
         ValueError: the bytes are not a layer of this format.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, digest: str = "") -> None:
         try:
             end = data.index(b"\n", 0, _MAX_LINE)
             line = json.loads(data[:end])
@@ -245,7 +246,7 @@ class Layer:
             raise ValueError(f"not a layer: {error!r}") from error
         if since >= seq:
             raise ValueError("a layer without entries")
-        self.data, self.size, self.digest = data, len(data), ""
+        self.data, self.size, self.digest = data, len(data), digest
         self._body = memoryview(data)[end + 1 :]
         self._frames: Frames | None = None
         self._held: dict[tuple[str, int], tuple[list[str], list[bytes]]] = {}

@@ -39,12 +39,13 @@ class FoldCache:
 
     One line of JSON (locations of the tables, and a checksum of them all), then the tables as JSON. The large tables of a store
     that is not small are in a separate file beside it, which never changes: a question reads the rows that it needs. Then the
-    first file has what differs from it, until that is much.
+    first file has what differs from it, until that is much. A fold that began with published deltas keeps these as its files.
     """
 
     SHARE = 64  # the tables are written anew when 1/64 of the entries are new: that costs little compared with reading them
     FILED = 20_000  # rows from which the large tables are a file: decoding as many takes 0.2 s
     STEP = 64  # new entries after which the differences are written
+    BEHIND = 2048  # new entries after which a fold in layers is written as one file
 
     def __init__(self, folder: Path, store: str) -> None:
         self._path = folder / "stores" / store / "fold.json"
@@ -78,10 +79,14 @@ class FoldCache:
                 return None
             view = memoryview(body)
             texts = {table: bytes(view[start:end]) for table, (start, end) in kept["tables"].items()}
-            base, deltas = None, {}
-            self._is_text = not kept["base"] and len(body) > self.FILED * 200
+            base, layers = None, kept.get("layers", ())
+            deltas = {table: bytes(view[start:end]) for table, (start, end) in kept.get("deltas", {}).items()}
+            self._is_text = not kept["base"] and not layers and len(body) > self.FILED * 200
+            if layers:
+                fold = State.load_texts(texts, self._load_layers(layers), deltas)
+                fold.base_head = int(kept["base_head"])
+                return fold, str(kept["digest"]), {name: bytes(view[start:end]) for name, (start, end) in kept["more"].items()}
             if kept["base"]:
-                deltas = {table: bytes(view[start:end]) for table, (start, end) in kept.get("deltas", {}).items()}
                 path = self._path.with_name(str(kept["base"]))
                 if not is_own(path.stat()):
                     return None
@@ -107,19 +112,22 @@ class FoldCache:
             self._save(fold, digest, more)
 
     def _save(self, fold: Any, digest: str, more: Mapping[str, bytes]) -> None:
-        base, head, deltas = None, 0, {}
-        if self._fits(fold):
+        base, head, deltas, layers = None, 0, {}, self._save_layers(fold)
+        if layers:
+            head, deltas = fold.base_head, fold.deltas()
+        elif self._fits(fold):
             base, head, deltas = fold.base.path.name, fold.base_head, fold.deltas()
         elif fold.base is not None or fold.count_rows() > self.FILED:
             base, head = f"fold-{fold.head}-{os.urandom(8).hex()}.sqlite", fold.head
             fold.publish(self._path.with_name(base), listing(fold))
         body: list[bytes] = []
-        places, changed, others = (_placed(texts, body) for texts in (fold.texts(filed=base is not None), deltas, more))
+        places, changed, others = (_placed(texts, body) for texts in (fold.texts(filed=bool(base or layers)), deltas, more))
         whole = b"".join(body)
         kept = {
             "format": State.LAYOUT,
             "digest": digest,
             "base": base,
+            "layers": layers,
             "base_head": head,
             "deltas": changed,
             "more": others,
@@ -130,6 +138,39 @@ class FoldCache:
         # A file that another process may be about to open is left: it has read the previous line.
         for old in sorted(self._path.parent.glob("fold-*.sqlite"), key=lambda path: path.stat().st_mtime)[:-2]:
             old.unlink(missing_ok=True)
+
+    def _save_layers(self, fold: Any) -> list[str]:
+        """Keep the layers that a fold is on, if little is new since; return their digests."""
+        found = getattr(fold.base, "layers", ())
+        if (
+            not found
+            or fold.base.bottom is not None
+            or fold.head - fold.base_head > max(fold.base_head // self.SHARE, self.BEHIND)
+        ):
+            return []
+        folder = self._path.with_name("layers")
+        folder.mkdir(exist_ok=True)
+        paths = {layer.digest: folder / layer.digest.partition(":")[2] for layer in found}
+        for layer in found:
+            if not paths[layer.digest].exists():
+                replace_whole(paths[layer.digest], layer.data)
+        old = sorted((path for path in folder.iterdir() if path not in paths.values()), key=lambda path: path.stat().st_mtime)
+        for path in old[: -len(paths)]:  # as with files of tables, another process may be about to open some
+            path.unlink(missing_ok=True)
+        return [*paths]
+
+    def _load_layers(self, digests: Iterable[str]) -> Any:
+        from artifactstore.catalog.spill.layer import Layer  # noqa: PLC0415 - few folds have some
+        from artifactstore.catalog.spill.layered import LayeredTables  # noqa: PLC0415 - as above
+
+        layers: list[Layer] = []
+        for digest in digests:
+            algorithm, _, name = digest.partition(":")
+            data = read_own(self._path.with_name("layers") / name)
+            if hash_bytes(data, algorithm).hex() != name:
+                raise ValueError("a layer has changed")
+            layers.append(Layer(data, digest))
+        return LayeredTables(layers, None, layers[0].span.store)
 
     def _fits(self, fold: Any) -> bool:
         """Return whether little differs from the file of large tables that is in this folder, and keep that from being removed."""
