@@ -355,5 +355,7 @@ def _no_name(state: State, name: str) -> str:
     if near:
         return f"no artifact is named {name!r}; similar names: {', '.join(near)}"
     return f"no artifact is named {name!r}; " + (
-        f"{len(state.names)} other names exist" if state.names else "the store has no names yet"
+        f"{len(state.names)} other name{'s exist' if len(state.names) > 1 else ' exists'}"
+        if state.names
+        else "the store has no names yet"
     )

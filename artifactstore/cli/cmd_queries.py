@@ -194,9 +194,11 @@ def _standing(store: Any, found: Any) -> dict[str, Any]:
     """Return approvals, gates and holds of an artifact as JSON values."""
     from artifactstore.work.get.provenance import provenance  # noqa: PLC0415 - as above
 
-    about = provenance(store._session, found.digest, found.name, found.version).standing  # noqa: SLF001
+    origin = provenance(store._session, found.digest, found.name, found.version)  # noqa: SLF001
+    about = origin.standing
     approvals = [printing.record(one) for one in store.registry.approvals(found.ref)] if about.approvals else []
-    return {"approvals": approvals, "gates": list(about.gates), "held": list(about.holds)}
+    standing = {"approvals": approvals, "gates": list(about.gates), "held": list(about.holds)}
+    return standing | {"tainted_above": origin.tainted_above or None}
 
 
 def _facts(store: Any, found: Any) -> dict[str, Any]:
@@ -220,7 +222,7 @@ def _facts(store: Any, found: Any) -> dict[str, Any]:
         "aliases": tuple(
             f"{alias} (since {moment(since)[:16]} UTC by {origin.moved[alias]})" for alias, since in origin.aliases.items()
         ),
-        "tainted": "do not use: see `artifactstore log --fact tainted`" if found.tainted else None,
+        "tainted": "do not use: see `artifactstore log --fact tainted`" if found.tainted else _above(origin),
         "approvals": _approvals(store, found.ref) if lines["approvals"] else (),
         "gates": lines["gates"],
         "held": lines["held"],
@@ -234,6 +236,10 @@ def _facts(store: Any, found: Any) -> dict[str, Any]:
         "metadata": tuple(f"{key} = {format_value(value)}" for key, value in metadata.items()),
         "imports": ", ".join(found.imports) if found.imports else None,
     }
+
+
+def _above(origin: Any) -> str | None:
+    return f"it was made from {origin.tainted_above}" if origin.tainted_above else None
 
 
 def _approvals(store: Any, ref: str) -> tuple[str, ...]:

@@ -156,6 +156,7 @@ Reason = Annotated[str | None, typer.Option("--reason", "-m", help="Why, for the
 
 
 _AGO: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+_PERIOD: Final = re.compile(r"([1-9]\d{3})(?:-(\d\d))?", re.ASCII)
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DAYS: Final = {"today": 0, "yesterday": 1}
 
@@ -242,7 +243,8 @@ def value_of(text: str) -> Any:
 def time_of(text: str | None, *, end: bool = False) -> datetime | None:
     """Parse a time in ISO 8601, in UTC unless it has a zone; or one before now: `90s`, `15m`, `2h`, `3d`, `1w`, today, yesterday.
 
-    Days are of UTC, as the times that commands print. With `end` a day is its last moment, else its first.
+    Days, months (`2026-11`) and years are of UTC, as the times that commands print. With `end` they are their last moment, else
+    their first.
 
     Raises:
         InvalidInputError: the form differs.
@@ -256,6 +258,12 @@ def time_of(text: str | None, *, end: bool = False) -> datetime | None:
     try:
         if (match := _AGO.fullmatch(text)) is not None:
             return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        if (match := _PERIOD.fullmatch(text)) is not None:
+            first = datetime(int(match[1]), int(match[2] or 1), 1, tzinfo=UTC)
+            after = datetime(
+                first.year + (match[2] is None or first.month == 12), first.month % 12 + 1 if match[2] else 1, 1, tzinfo=UTC
+            )
+            return after - timedelta(microseconds=1) if end else first
         moment = datetime.fromisoformat(text)
         if end and len(text) <= 10:  # a date alone
             moment = datetime.combine(moment.date(), time.max)
@@ -263,6 +271,6 @@ def time_of(text: str | None, *, end: bool = False) -> datetime | None:
         raise InvalidInputError(f"{text!r} is too long ago") from error
     except ValueError as error:
         raise InvalidInputError(
-            f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z, or 2h, 3d, yesterday"
+            f"{text!r} is not a time: expected ISO 8601, for example 2026-11-23T20:00:00Z, or 2026-11, 2h, 3d, yesterday"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

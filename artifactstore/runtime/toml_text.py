@@ -72,6 +72,8 @@ class Tables:
             if name not in known:
                 near = get_close_matches(str(name), known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
+                if isinstance(table[name], Mapping) and path:
+                    hint += f"; or is its table [{str(name)[:60]}]?"
                 raise self.fault((*path, name), f"unknown field {str(name)[:60]!r}; {hint}")
         return table
 

@@ -3,15 +3,16 @@
 import json
 import re
 import shlex
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import typer.main
 
 import artifactstore
-from artifactstore import Store
+from artifactstore import InvalidInputError, Store
 from artifactstore.cli import main
-from artifactstore.cli.options import app
+from artifactstore.cli.options import app, time_of
 from artifactstore.habits import COMMANDS, command_hint
 
 
@@ -171,3 +172,65 @@ def test_a_put_without_a_name_says_how_to_give_it_one(store: Store, tmp_path: Pa
     assert "`artifactstore put PATH NAME` gives it one" in capsys.readouterr().err
     assert main(["put", str(tmp_path / "file"), "named", "--store", store.url]) == 0
     assert "NAME" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("2026-11", "2026-11-01", "2026-11-30"), ("2026-12", "2026-12-01", "2026-12-31"), ("2024-02", "2024-02-01", "2024-02-29"),
+        ("2026", "2026-01-01", "2026-12-31"), ("2026-11-23", "2026-11-23", "2026-11-23"),
+    ],
+)  # fmt: skip
+def test_a_month_and_a_year_are_times_as_a_day_is(text: str, first: str, last: str):
+    assert time_of(text) == datetime.fromisoformat(f"{first}T00:00:00+00:00")
+    assert time_of(text, end=True) == datetime.fromisoformat(f"{last}T23:59:59.999999+00:00")
+
+
+def test_what_is_no_month_is_refused():
+    for text in ("2026-13", "2026-00", "0000", "26-11", "2026-1"):
+        with pytest.raises(InvalidInputError, match="2026-11, 2h, 3d"):
+            time_of(text)
+
+
+@pytest.mark.parametrize("tainted", ["not tainted", "tainted"])
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("--in churn/model=data", "--in data=churn/model"), ("--out churn/model=data", "--out data=churn/model")]
+)
+def test_a_name_and_a_path_that_are_exchanged_are_refused_before_the_program_runs(  # noqa: PLR0917 - fixtures
+    right: str, wrong: str, tainted: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").write_text("x")
+    if tainted == "tainted":
+        store.registry.taint("churn/model:v1", "x")
+        store.registry.taint("churn/model:v2", "x")
+    before = store.head
+    assert main(["run", "--store", store.url, *wrong.split(), "--", "touch", "ran"]) in {2, 3}
+    assert f"the name comes first: {right}" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+    assert store.head == before
+
+
+def test_the_record_of_what_was_made_from_tainted_data_says_so(store: Store, capsys: pytest.CaptureFixture[str]):
+    with store.run("other", code=False) as run:
+        run.get("churn/model")
+        run.put(b"made of it", "other")
+    assert main(["show", "other", "--store", store.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tainted_above"] is None
+    store.registry.taint("churn/model:v2", "bad labels")
+    assert main(["show", "other", "--store", store.url]) == 0
+    assert "it was made from churn/model:v2, which is tainted: bad labels (" in capsys.readouterr().out
+    assert main(["show", "other", "--store", store.url, "--json"]) == 0
+    assert "bad labels" in json.loads(capsys.readouterr().out)["tainted_above"]
+
+
+def test_a_bundle_that_is_taken_for_a_store_is_answered_with_how_to_read_it(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    bundle = str(tmp_path / "b.zip")
+    assert main(["bundle", bundle, "churn/model", "--store", store.url]) == 0
+    capsys.readouterr()
+    assert main(["ls", "--store", bundle]) == 3
+    (url,) = re.findall(r"is read as (zip://\S+),", capsys.readouterr().err)
+    assert main(["ls", "--store", url]) == 0
+    assert "churn/model" in capsys.readouterr().out

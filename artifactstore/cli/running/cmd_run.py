@@ -13,7 +13,7 @@ import typer
 from artifactstore.cli import printing
 from artifactstore.cli.cmd_queries import files_of
 from artifactstore.cli.options import AsJson, StoreUrl, app, described, opened, pairs, value_of
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import check_name
 
 __all__: list[str] = []
@@ -62,7 +62,8 @@ def run(
     with opened(store, "a") as store_:
         from artifactstore.work.secrets import shown  # noqa: PLC0415 - as above
 
-        as_file = [_is_file(_check_input(store_, ref), path) for ref, path in needed]
+        as_file = [_is_file(_check_input(store_, ref, path), path) for ref, path in needed]
+        _check_order(store_, wanted)
         work = store_.run(name or os.path.basename(command[0]), params={"command": shown(command), **params}, id=id).start()  # noqa: PTH119
         try:
             for (ref, path), alone in zip(needed, as_file, strict=True):
@@ -127,13 +128,37 @@ def _pair(text: str, option: str, *, whole: bool) -> tuple[str, str | None]:
     return ref, path or None
 
 
-def _check_input(store: Any, ref: str) -> list[str]:
+def _check_input(store: Any, ref: str, path: str | None) -> list[str]:
     """Look an input up, and return its files.
 
     Raises:
         NotFoundError: there is no such artifact; the message has the nearest names.
     """
-    return [one.path for one in files_of(store, ref)[2]]
+    try:
+        return [one.path for one in files_of(store, ref)[2]]
+    except (NotFoundError, InvalidInputError) as error:
+        if path is not None and _names(store, path):
+            raise NotFoundError(f"--in {ref}={path}: the name comes first: --in {path}={ref}") from error
+        raise
+
+
+def _names(store: Any, text: str) -> bool:
+    """Return whether a text begins with a name of the store."""
+    try:
+        return bool(store.versions(text.partition(":")[0]))
+    except (InvalidInputError, NotFoundError):
+        return False
+
+
+def _check_order(store: Any, outputs: Iterable[tuple[str, str | None]]) -> None:
+    """Refuse outputs whose name and path are exchanged, before the program runs for hours.
+
+    Raises:
+        InvalidInputError: the left side is a file or folder, and the right side a name of the store, and no path.
+    """
+    for ref, path in outputs:
+        if os.path.lexists(ref) and not os.path.lexists(str(path)) and _names(store, str(path)) and not _names(store, ref):
+            raise InvalidInputError(f"--out {ref}={path}: the name comes first: --out {path}={ref}")
 
 
 def _is_file(files: list[str], path: str | None) -> bool:
@@ -165,7 +190,8 @@ def _check_written(outputs: Iterable[tuple[str, str | None]]) -> None:
     """
     for ref, path in outputs:
         if "://" not in str(path) and not os.path.lexists(str(path)):
-            raise InvalidInputError(f"--out {ref}={path}: the program has not written {path}")
+            hint = f"; the name comes first: --out {path}={ref}" if os.path.lexists(ref) else ""
+            raise InvalidInputError(f"--out {ref}={path}: the program has not written {path}{hint}")
 
 
 def _nested(given: Iterable[tuple[str, str]]) -> dict[str, Any]:

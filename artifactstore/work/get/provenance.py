@@ -13,6 +13,7 @@ from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.graph import Graph
 from artifactstore.work.get.get import stored_value
+from artifactstore.work.get.taint_check import taint_above
 from artifactstore.work.session.session import Session
 
 __all__ = [
@@ -49,6 +50,7 @@ class Provenance:
         moved: alias → who moved it there, and why if a reason was given.
         shared: (number of files that are those of the version before, that version), or None.
         standing: its approvals, the gates of its name's aliases, and what keeps it.
+        tainted_above: the nearest tainted artifact that it was made from, and why that is; empty if there is none.
     """
 
     run: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Provenance:
     moved: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[int, str] | None = None
     standing: Standing = field(default_factory=Standing)
+    tainted_above: str = ""
 
     def lines(self) -> dict[str, Any]:
         """Return it for people: name → text, or a tuple of lines."""
@@ -105,6 +108,7 @@ def provenance(session: Session, digest: str, name: str | None, version: int | N
                 moved[alias] = moves[-1]["actor"] + (f": {moves[-1]['reason']}" if moves[-1].get("reason") else "")
         before = _before(state, name, version)
         stands = standing(state, digest, name, version)
+        above = taint_above(state, digest)
     environment = about.get("environment")
     return Provenance(
         **about,
@@ -113,6 +117,7 @@ def provenance(session: Session, digest: str, name: str | None, version: int | N
         moved=moved,
         shared=_shared(session, digest, before),
         standing=stands,
+        tainted_above=above,
     )
 
 

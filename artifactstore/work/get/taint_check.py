@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import tainted_above
 from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import RefusedError
@@ -10,7 +11,7 @@ from artifactstore.model.reference import Reference
 from artifactstore.printable import visible
 from artifactstore.work.session.session import Session
 
-__all__ = ["check_taint"]
+__all__ = ["check_taint", "taint_above"]
 
 
 def check_taint(session: Session, ref: str, found: Resolved) -> None:
@@ -23,7 +24,7 @@ def check_taint(session: Session, ref: str, found: Resolved) -> None:
         if not state.tainted:
             return
         own = state.tainted.get(found.digest)
-        above = None if own is not None else tainted_above(state, found.digest)
+        above = "" if own is not None else taint_above(state, found.digest)
     what = f"{found.name}:v{found.version}" if found.name is not None else found.digest[:20]
     if own is not None:
         reason = _reason_of(own)
@@ -34,11 +35,14 @@ def check_taint(session: Session, ref: str, found: Resolved) -> None:
                 reasons=(reason,),
             )
         warnings.warn(f"{what} is tainted: {reason}", UserWarning, stacklevel=5)
-    elif above is not None:
-        node, marks = above
-        warnings.warn(
-            f"{what} was made from {visible(node.label)}, which is tainted: {_reason_of(marks)}", UserWarning, stacklevel=5
-        )
+    elif above:
+        warnings.warn(f"{what} was made from {above}", UserWarning, stacklevel=5)
+
+
+def taint_above(state: State, digest: str) -> str:
+    """Return the nearest tainted artifact that an artifact was made from, in words; empty if there is none."""
+    found = tainted_above(state, digest) if state.tainted else None
+    return "" if found is None else f"{visible(found[0].label)}, which is tainted: {_reason_of(found[1])}"
 
 
 def _reason_of(marks: list[Any]) -> str:

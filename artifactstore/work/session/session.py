@@ -171,12 +171,13 @@ class Session:
                 from artifactstore.work.session.write_guard import lost_config  # noqa: PLC0415 - after damage only
 
                 raise lost_config(self.url)
-            if self._core is None and self.backend.read_only:
-                raise NotFoundError(f"no store at {self.url}: check the URL; expected {CONFIG_KEY} there")
             if self._core is None:
-                raise NotFoundError(
-                    f"no store at {self.url}: check the URL; the first put creates a store, `artifactstore init` an empty one"
-                )
+                hint = "the first put creates a store, `artifactstore init` an empty one"
+                if self.backend.read_only:
+                    hint = f"expected {CONFIG_KEY} there"
+                elif os.path.isfile(self.url):  # noqa: PTH113 - a URL, which may be anything
+                    hint = f"it is a file; a bundle is read as zip://{self.url}, and `artifactstore import` adds it to a store"
+                raise NotFoundError(f"no store at {self.url}: check the URL; {hint}")
             assert self._core is not None
             return self._core
 
