@@ -2,6 +2,7 @@
 
 import threading
 import traceback
+from email.generator import Generator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from artifactstore.backend.azure.urls import parse_azure_url
 from artifactstore.backend.base import MAX_WRITE
 from artifactstore.backend.buffers import content_md5
 from artifactstore.backend.connect import connect
+from artifactstore.backend.errors import KeptError
+from artifactstore.backend.remote.fsspec_client import FsspecClient
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
+from artifactstore.model.encoding import new_id
 from tests.servers.azurite import ACCOUNT, ACCOUNT_KEY
 
 HOST = "account.dfs.core.windows.net"
@@ -109,6 +113,87 @@ def test_a_wrong_key_is_told_with_advice_and_never_shown(azurite_server, azure_u
     told = "".join(traceback.format_exception(caught.value)) + repr(backend)
     assert wrong not in told
     assert ACCOUNT_KEY not in told
+
+
+def deletions(monkeypatch):
+    """Note the requests that delete."""
+    made, real = [], FsspecClient.request
+
+    def request(self, action, key, *arguments, **options):
+        if action == "delete":
+            made.append(key)
+        return real(self, action, key, *arguments, **options)
+
+    monkeypatch.setattr(FsspecClient, "request", request)
+    return made
+
+
+def test_many_blobs_are_deleted_by_one_request_for_each_256(azure_url, monkeypatch):
+    # Azurite cuts a boundary at its first "=", and Python's boundaries begin with some.
+    monkeypatch.setattr(Generator, "_make_boundary", classmethod(lambda _cls, _text=None: f"batch-{new_id()}"))
+    backend = connect(azure_url)
+    keys = [f"packs/{k:02}/{k:032}.pack" for k in range(20)]
+    for key in keys:
+        backend.write(key, b"x")
+    made = deletions(monkeypatch)
+    missing = [f"packs/00/missing-{k}" for k in range(240)]
+    assert backend.delete_many([*keys[1:], *missing]) == {}
+    assert len(made) == 2
+    assert [item.key for item in backend.list("packs/")] == keys[:1]
+
+
+@pytest.mark.parametrize("how", ["refused", "denied", "short"])
+def test_where_no_batches_are_taken_blobs_are_deleted_one_by_one(azure_url, monkeypatch, how):
+    from azure.core.exceptions import HttpResponseError
+    from azure.storage.blob.aio import ContainerClient
+
+    class Reply:
+        status_code, headers = 403, {"x-ms-error-code": "AuthorizationPermissionMismatch"}
+
+    async def batch(_self, *blobs, **_options):
+        if how == "refused":
+            error = HttpResponseError("no")
+            error.status_code = 405
+            raise error
+
+        async def replies():
+            for _ in blobs[: len(blobs) if how == "denied" else 1]:
+                yield Reply()
+
+        return replies()
+
+    monkeypatch.setattr(ContainerClient, "delete_blobs", batch)
+    backend = connect(azure_url)
+    keys = [f"packs/{k}" for k in range(5)]
+    for key in keys:
+        backend.write(key, b"x")
+    made = deletions(monkeypatch)
+    assert backend.delete_many(keys) == {}
+    assert sorted(made) == ["", *keys]
+    assert backend.delete_many(keys) == {}
+    assert len(made) == 11, "it is not asked for again"
+
+
+def test_what_a_batch_could_not_delete_is_named(azure_url, monkeypatch):
+    from azure.storage.blob.aio import ContainerClient
+
+    class Reply:
+        def __init__(self, status, code):
+            self.status_code, self.headers = status, {"x-ms-error-code": code}
+
+    async def batch(_self, *_blobs, **_options):
+        async def replies():
+            for one in ((202, ""), (404, "BlobNotFound"), (409, "BlobImmutableDueToPolicy"), (503, "ServerBusy")):
+                yield Reply(*one)
+
+        return replies()
+
+    monkeypatch.setattr(ContainerClient, "delete_blobs", batch)
+    monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0")
+    failed = connect(azure_url).delete_many(["a", "b", "c", "d"])
+    assert list(failed) == ["c", "d"]
+    assert isinstance(failed["c"], KeptError)
+    assert failed["d"].transient
 
 
 @pytest.mark.slow

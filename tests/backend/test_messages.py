@@ -49,7 +49,7 @@ def test_a_refusal_of_s3_names_its_cause(code: str, status: int, says: str, neve
 )
 def test_a_refusal_of_azure_names_its_cause(code: str, status: int, says: str):
     request = Request("abfss://c/p", "c", "read", "packs/00/x.pack")
-    assert says in str(errors._of_reply(status, code, request))
+    assert says in str(errors.of_reply(status, code, request))
 
 
 NAMES = {

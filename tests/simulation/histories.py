@@ -124,7 +124,7 @@ class Keeper(Process):
     def is_true(self) -> bool:
         """Whether the head that this process has seen was not changed when it saw it."""
         journal = self.journal
-        return json.loads(json.dumps(journal.fold.dump())) == json.loads(self.checker.dumps[journal.head])
+        return bool(json.loads(json.dumps(journal.fold.dump())) == json.loads(self.checker.dumps[journal.head]))
 
     def quietly(self, act: Callable[[], None]) -> None:
         """Do something whose failure its caller was told of: damage is, too."""

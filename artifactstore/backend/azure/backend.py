@@ -12,21 +12,26 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from artifactstore.backend.azure.errors import explain
+from artifactstore.backend.azure.errors import explain, of_reply
 from artifactstore.backend.azure.urls import AzureLocation
 from artifactstore.backend.base import Backend, Buffer, Stored, check_key
 from artifactstore.backend.buffers import content_md5, flat, gather
-from artifactstore.backend.errors import not_found_message, range_beyond_end
+from artifactstore.backend.errors import Request, not_found_message, range_beyond_end
 from artifactstore.backend.remote.fsspec_backend import refuse_existing
 from artifactstore.backend.remote.fsspec_client import FsspecClient, make_filesystem
 from artifactstore.backend.remote.multipart import upload_multipart
-from artifactstore.errors import BackendError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError
+from artifactstore.runtime.threads import Pool
 
 __all__ = ["AzureBackend"]
 
 # For each request: one attempt, with time-outs (seconds).
 _ONCE: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
 _RawReply = tuple[list[bytes], Mapping[str, str]]  # body in pieces, reply headers
+_BATCH: Final = 256  # blobs of one deletion, the service's limit
+_BATCHES: Final = 4  # at a time
+_REDIRECT: Final = 300  # the first status that is no success
+_DENIED: Final = frozenset({401, 403})
 _FOLDER: Final = "hdi_isfolder"  # marks a directory of a hierarchical namespace, which is a blob without content
 
 
@@ -49,6 +54,7 @@ class AzureBackend(Backend):
         self.url = location.url.rstrip("/")
         self._single_writer = single_writer
         self._location = location
+        self._bulk = not location.onelake  # whether the service takes batches, as far as is known
         given = dict(options or {})
         # Account options from the URL take precedence, except `anon`, which the caller may override.
         connect = partial(make_filesystem, "abfs", {"anon": False, **location.options, **given})
@@ -216,6 +222,37 @@ class AzureBackend(Backend):
 
         with contextlib.suppress(NotFoundError):
             self.client.request("delete", key, drop)
+
+    def delete_many(self, keys: Sequence[str]) -> dict[str, ArtifactStoreError]:
+        """Remove objects by one request for each 256; one by one where the service takes no batches, or these credentials send none."""
+        for key in keys:
+            check_key(key)
+        if not self._bulk or len(keys) < 2:
+            return super().delete_many(keys)
+        groups = [keys[at : at + _BATCH] for at in range(0, len(keys), _BATCH)]
+        with Pool(min(_BATCHES, len(groups)), "artifactstore-delete") as pool:
+            return {key: error for found in pool.map(self._delete_group, groups) for key, error in found.items()}
+
+    def _delete_group(self, keys: Sequence[str]) -> dict[str, ArtifactStoreError]:
+        async def drop() -> Sequence[tuple[int, str]]:
+            container = self.client.filesystem.service_client.get_container_client(self._location.container)
+            names = [self._location.root + key for key in keys]
+            replies = await container.delete_blobs(*names, raise_on_any_failure=False, **_ONCE)
+            return [(int(one.status_code), str(one.headers.get("x-ms-error-code", ""))) async for one in replies]
+
+        try:
+            replies = self.client.request("delete", "", drop)
+        except ArtifactStoreError as error:
+            if isinstance(error, BackendError) and error.transient:
+                return dict.fromkeys(keys, error)
+            replies = ()
+        if len(replies) != len(keys) or all(status in _DENIED for status, _ in replies):
+            # It was refused as a whole, or these credentials may send no batches: some may delete blobs all the same.
+            self._bulk = False
+            return super().delete_many(keys)
+        request = partial(Request, self.url, self._location.container, "delete")
+        errors = {key: of_reply(*reply, request(key)) for key, reply in zip(keys, replies, strict=True) if reply[0] >= _REDIRECT}
+        return {key: error for key, error in errors.items() if not isinstance(error, NotFoundError)}
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes.

@@ -65,7 +65,7 @@ def explain(error: Exception, request: Request) -> ArtifactStoreError | None:
         if "ClientAuthenticationError" in names and not status:  # of azure-identity: no request was sent
             return _no_credentials(request, name)
         if status >= 300:
-            return _of_reply(status, code_of(error), request)
+            return of_reply(status, code_of(error), request)
         return BackendError(f"{request}: the connection broke in mid-reply ({name})", transient=True)
     if "ServiceRequestError" in names:
         return UnreachableError(
@@ -93,7 +93,14 @@ def _no_credentials(request: Request, name: str) -> BackendError:
     )
 
 
-def _of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
+def of_reply(status: int, code: str, request: Request) -> ArtifactStoreError:
+    """Return the error for a reply of the service, also for one of the replies inside of a batch.
+
+    Args:
+        status: of the reply.
+        code: the service's error code, "" where it gives none.
+        request: what was asked for.
+    """
     url, key = request.url, request.key
     summary = f"{request}: {code or f'status {status}'}"
     creating = request.action == "create"
