@@ -197,10 +197,13 @@ def test_what_is_held_is_not_deleted(root: str, folder: Path) -> None:
     assert len(repo.list_artifacts()) == 5
 
 
-@pytest.mark.parametrize("size", [0, 10, 3_000_000])
-def test_a_stream_is_logged(root: str, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 10, 12_000_000])
+def test_a_stream_is_logged_and_nothing_of_it_spooled(
+    root: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repo = repository(root)
     data = os.urandom(size)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no such folder"))
 
     async def chunks() -> AsyncIterator[bytes]:
         for at in range(0, size, 100_000):
@@ -208,9 +211,37 @@ def test_a_stream_is_logged(root: str, size: int) -> None:
 
     repo.log_artifact_from_stream(io.BytesIO(data), "some/dir/s.bin", "in")
     asyncio.run(repo.log_artifact_from_async_stream(chunks(), "t.bin"))
+    monkeypatch.undo()
     for path in ("in/s.bin", "t.bin"):
         assert Path(repo.download_artifacts(path)).read_bytes() == data
     assert repo.get_local_path("t.bin") is None
+
+
+@pytest.mark.parametrize("how", ["stream", "async stream"])
+def test_a_client_that_goes_away_in_the_middle_leaves_nothing(root: str, how: str) -> None:
+    repo = repository(root)
+    repo.log_artifact_from_stream(io.BytesIO(b"first"), "first.txt")
+
+    class Broken(io.RawIOBase):
+        at = 0
+
+        def read(self, size: int = -1) -> bytes:
+            self.at += size
+            if self.at > 20_000_000:
+                raise ConnectionResetError("gone")
+            return os.urandom(size)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield os.urandom(1_000_000)
+        raise ConnectionResetError("gone")
+
+    async def log() -> None:
+        await repo.log_artifact_from_async_stream(chunks(), "second.bin")
+
+    with pytest.raises(ConnectionResetError, match="gone"):
+        repo.log_artifact_from_stream(Broken(), "second.bin") if how == "stream" else asyncio.run(log())
+    assert [one.path for one in repo.list_artifacts()] == ["first.txt"]
 
 
 # -- which store, and which name

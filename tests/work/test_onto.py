@@ -1,6 +1,7 @@
 """`put(…, onto=…)`: the next version is made out of an existing one, of which no byte is read; what two writers add both lands."""
 
 import hashlib
+import io
 import os
 import random
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 import artifactstore
 from artifactstore.content.write import layer
-from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
+from artifactstore.errors import CondemnedBeforeCommitError, ConflictError, InvalidInputError, NotFoundError, RefusedError
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
 from artifactstore.work.put import onto as onto_module
@@ -314,6 +315,93 @@ def test_a_version_that_is_named_by_number_is_what_it_is_made_out_of(
     assert (made.version, {one.path for one in made.files}) == (3, {"a", "lower"})
 
 
+# -- streams
+
+
+class Trickle:
+    """A stream that gives at most so many bytes at a time, and may fail."""
+
+    def __init__(self, data: bytes, step: int, fails_at: int | None = None) -> None:
+        self._data, self._step, self._fails_at, self._at = data, step, fails_at, 0
+
+    def read(self, size: int) -> bytes:
+        if self._fails_at is not None and self._at >= self._fails_at:
+            raise ConnectionResetError("the other side has gone")
+        data = self._data[self._at : self._at + min(size, self._step)]
+        self._at += len(data)
+        return data
+
+
+WHOLE = 8 * 2**20
+LONG = random.Random(8).randbytes(WHOLE + 3_000_000)
+LINES = b"".join(b"%d,%d\n" % (k, k * k % 997) for k in range(900_000))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"short", LONG[: WHOLE - 1], LONG[:WHOLE], LONG[: WHOLE + 1], LONG, LINES], ids=lambda data: str(len(data))
+)
+@pytest.mark.parametrize("kind", ["data", "model"])
+def test_a_stream_has_the_chunks_and_digests_of_a_file(tmp_path: Path, data: bytes, kind: str) -> None:
+    store = _in_memory()
+    made = store.put(Trickle(data, 999_999), "x", onto="x", at="in/file.bin", kind=kind)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/file.bin").write_bytes(data)
+    whole = store.put(tmp_path, "y", kind=kind)
+    assert (made.digest, made.sha256) == (whole.digest, whole.sha256)
+    assert whole.uploaded < 20_000
+    assert store.open_file("x:latest/in/file.bin").read() == data
+    assert {one.path for one in store.put(Trickle(b"more", 1), "x", onto="x", at="more").files} == {"in/file.bin", "more"}
+    assert store.verify(level="full").ok
+
+
+def test_nothing_of_a_stream_is_written_to_a_disk_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    seen: set[str] = set()
+
+    class Looking(Trickle):
+        def read(self, size: int) -> bytes:
+            seen.update(one.name for one in temporary.iterdir())
+            return super().read(size)
+
+    _in_memory().put(Looking(LONG, 2**20), "x", onto="x", at="file")
+    assert not seen
+
+
+@pytest.mark.parametrize("fails_at", [0, 100, WHOLE, WHOLE + 2_000_000])
+def test_a_stream_that_breaks_off_leaves_nothing(fails_at: int) -> None:
+    store = _in_memory()
+    store.put(b"first", "before")
+    head = store.head
+    with pytest.raises(ConnectionResetError, match="has gone"):
+        store.put(Trickle(LONG, 100_000, fails_at), "x", onto="x", at="file")
+    assert store.head == head
+    assert store.put(Trickle(LONG, 100_000), "x", onto="x", at="file").version == 1
+
+
+def test_a_stream_is_not_read_again_where_another_writer_was_first(
+    tmp_path: Path, between: Callable[[Callable[[], object]], None]
+) -> None:
+    store, other = (artifactstore.open(tmp_path / "store", cache=None) for _ in range(2))
+    between(lambda: other.put(make(tmp_path / "b", {"b": b"b"}), "x", onto="x"))
+    assert store.put(Trickle(LONG, 10**6), "x", onto="x", at="file").count == 2
+    assert store.verify(level="full").ok
+
+
+def test_a_stream_whose_content_clean_up_took_is_one_clear_error(
+    tmp_path: Path, between: Callable[[Callable[[], object]], None]
+) -> None:
+    from datetime import timedelta
+
+    store, other = (artifactstore.open(tmp_path / "store", cache=None) for _ in range(2))
+    store.put(b"first", "before")
+    between(lambda: other.maintenance.gc(grace=timedelta(0)))
+    with pytest.raises(CondemnedBeforeCommitError, match="send it again"):
+        store.put(Trickle(LONG, 10**6), "x", onto="x", at="file")
+    assert not store.exists("x")
+
+
 # -- runs, batches
 
 
@@ -361,6 +449,9 @@ def test_in_a_batch_each_builds_on_the_one_before(tmp_path: Path) -> None:
         ({"onto": "x", "without": "deep"}, InvalidInputError, "must be a list"),
         ({"onto": "x", "without": [5]}, InvalidInputError, "list of str"),
         ({"onto": "x", "format": "text"}, InvalidInputError, "object"),
+        ({"onto": "x", "source": io.BytesIO(b"x")}, InvalidInputError, "no file name"),
+        ({"onto": "x", "source": io.BytesIO(b"x"), "at": "in/"}, InvalidInputError, "no file name"),
+        ({"onto": "x", "source": io.StringIO("x"), "at": "in/x"}, InvalidInputError, "mode 'rb'"),
     ],
 )
 def test_what_can_not_be_meant_is_one_clear_error(tmp_path: Path, options: dict[str, Any], error: Any, word: str) -> None:
@@ -368,8 +459,9 @@ def test_what_can_not_be_meant_is_one_clear_error(tmp_path: Path, options: dict[
     store.put(make(tmp_path / "lower", LOWER["a tree"]), "x")
     store.put({"a": 1}, "object")
     before = store.head
+    source = options.pop("source", None) or make(tmp_path / "upper", UPPER["a new file"])
     with pytest.raises(error, match=word):
-        store.put(make(tmp_path / "upper", UPPER["a new file"]), "x", **options)
+        store.put(source, "x", **options)
     assert store.head == before
 
 

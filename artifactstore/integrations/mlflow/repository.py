@@ -23,6 +23,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 
 from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
+from artifactstore.integrations.mlflow.pipe import Pipe
 from artifactstore.integrations.mlflow.places import OTHERS, Folder, Place, Root
 from artifactstore.store import Store
 
@@ -38,6 +39,7 @@ __all__ = ["ArtifactStoreRepository"]
 
 _KEPT: Final = 16  # trees of versions that are remembered: they never change
 _BLOCK: Final = 2**20  # bytes that are read at a time
+_MOMENT: Final = 0.005  # seconds between two looks at a full pipe
 _PATTERN: Final = re.compile(r"([\\*?\[\]!# ])")  # what means something in a pattern
 
 _lock = threading.Lock()
@@ -111,37 +113,44 @@ class ArtifactStoreRepository(ArtifactRepository, StreamUploadMixin):  # type: i
         self._put(os.fspath(local_dir), artifact_path, links="follow")
 
     def log_artifact_from_stream(self, stream: BinaryIO, artifact_file_name: str, artifact_path: str | None = None) -> None:
-        """Add a file that is read from a stream."""
-        with tempfile.TemporaryDirectory(prefix="artifactstore-") as folder:
-            target = Path(folder, posixpath.basename(artifact_file_name))
-            with target.open("wb") as file:
-                shutil.copyfileobj(stream, file, _BLOCK)
-            self.log_artifact(target, artifact_path)
+        """Add a file that is read from a stream; it is stored while it arrives."""
+        self._put_stream(stream, artifact_file_name, artifact_path)
 
     async def log_artifact_from_async_stream(
         self, chunks: AsyncIterable[bytes], artifact_file_name: str, artifact_path: str | None = None
     ) -> None:
-        """Add a file that is read from a stream."""
+        """Add a file that is read from a stream; it is stored while it arrives."""
         import asyncio  # noqa: PLC0415 - only a server calls this
 
-        with tempfile.TemporaryDirectory(prefix="artifactstore-") as folder:
-            target = Path(folder, posixpath.basename(artifact_file_name))
-            file = await asyncio.to_thread(target.open, "wb")
-            with file:
-                async for chunk in chunks:
-                    await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(self.log_artifact, target, artifact_path)
+        pipe = Pipe()
+        storing = asyncio.create_task(asyncio.to_thread(self._put_stream, pipe, artifact_file_name, artifact_path))
+        try:
+            async for chunk in chunks:
+                while not pipe.give(chunk) and not storing.done():  # noqa: ASYNC110 - the other side is a thread
+                    await asyncio.sleep(_MOMENT)
+                if storing.done():
+                    break  # it failed
+            pipe.end()
+        except BaseException as error:
+            pipe.end(error)
+            with suppress(Exception):
+                await storing
+            raise
+        await storing
 
-    def _put(self, source: str | None, path: str | None, **options: Any) -> None:
+    def _put_stream(self, stream: Any, name: str, path: str | None) -> None:
+        verify_artifact_path(path)
+        self._put(stream, posixpath.join(path or "", posixpath.basename(name)))
+
+    def _put(self, source: Any, path: str | None, **options: Any) -> None:
         with _mlflow_errors():
             if self._root.ref is not None:
                 raise InvalidInputError(f"{self._root.ref} is an artifact of a store, which never changes: log to a run instead")
             store, place = self._root.place(path)
             name = self._name(store, place.folder)
-            at = place.inner if source is not None else ""
-            self._put_next(store, place, name, source, {"onto": name, "at": at, **options})
+            self._put_next(store, place, name, source, {"onto": name, "at": place.inner, **options})
 
-    def _put_next(self, store: Store, place: Place, name: str, source: str | None, options: dict[str, Any]) -> None:
+    def _put_next(self, store: Store, place: Place, name: str, source: Any, options: dict[str, Any]) -> None:
         folder = place.folder or Folder()
         experiment = name.split("/")[1] if folder.run is not None else folder.experiment
         fields = {"run_id": folder.run, "experiment_id": experiment, "model_id": folder.model, "trace_id": folder.trace}

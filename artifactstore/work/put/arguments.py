@@ -62,7 +62,8 @@ class PutOptions(TypedDict, total=False):
         base: a reference to an artifact that shares content with this one.
         onto: an artifact that the new version is made out of: the source is laid over its files, of which no byte is read. With the
             own name, other writers' versions that come first are kept, too: everything lands. The own name may be new.
-        at: with `onto`: the folder in the artifact that the source goes to; by default its root.
+        at: with `onto`: the folder in the artifact that the source goes to; by default its root. The source may be a binary stream,
+            which is stored while it arrives: then it is the path of the file.
         without: with `onto`: patterns of its files to leave out, in .gitignore syntax. The source may then be None.
         profile: for a table object: False stores no profile (the default is True), `full` computes everything from every row
             instead of a sample. For a file, a folder or a URL: True or `full` reads its Parquet files (`.parquet`, `.pq`) a second
@@ -138,6 +139,7 @@ def take_onto(options: dict[str, Any]) -> dict[str, Any] | None:
     at = found.get("at", "")
     if not isinstance(at, str):
         raise InvalidInputError(f"at={at!r}: expected a str, the folder in the artifact that the source goes to")
+    found["is_folder"] = at.endswith("/")
     found["at"] = at.rstrip("/") if at.strip("/") else ""
     if found["at"]:
         check_path(found["at"])

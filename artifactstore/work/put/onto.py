@@ -58,6 +58,7 @@ class Onto:
         self._expected = 0
         self._stored: Manifest | None = None
         self._merged: Layers | None = None
+        self._sha256: dict[str, bytes] = {}  # of what was stored before
         self.alive_at = -1
         self.kind: str | None = None
         if self._own:
@@ -76,6 +77,10 @@ class Onto:
         if self._stored is None:
             self.alive_at = state.head
         return self.alive_at
+
+    def take(self, manifest: Manifest, alive_at: int, sha256: Mapping[str, bytes]) -> None:
+        """Note what was stored for this put before it began."""
+        self._stored, self.alive_at, self._sha256 = manifest, alive_at, dict(sha256)
 
     def known(self) -> list[Manifest]:
         """Find the artifact again; return manifests whose chunks the new files may share, the likeliest first."""
@@ -145,7 +150,7 @@ class Onto:
         without.check((*lower.paths, *(f"{path}/" for path in lower.folders), *(path for path, _ in lower.links)))
         if sha256:
             prefix = f"{self._at}/" if self._at else ""
-            own = {prefix + path: digest for path, digest in done.sha256.items()}
+            own = {prefix + path: digest for path, digest in {**done.sha256, **self._sha256}.items()}
             done.sha256 = {**self._sha256_of(lower, made), **own}
         return made
 

@@ -155,7 +155,9 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
             _refuse_emptied(state, request)
     folder = found.folder
     stats = core.stats if not found.rehash else None
-    if stats is not None and found.root:
+    if found.digests is not None:
+        known_digests: Sequence[bytes | None] = found.digests
+    elif stats is not None and found.root:
         known_digests = stats.lookup(found.root, folder.files)
     else:
         known_digests = _memory_digests(session, core, folder.files)
@@ -210,6 +212,7 @@ def _store(
         known.add(uploads.known)
     started = time.time_ns()
     sha256 = (request.kind == "model" or found.sha256) and core.algorithm != "sha256"
+    reads = sha256 and found.digests is None  # a stream's was computed while it was stored
     others = None
     if found.executor is not None:
         from artifactstore.work.put.distribute import distribute  # noqa: PLC0415 - only for a put by several workers
@@ -227,7 +230,7 @@ def _store(
         known=known,
         digests=known_digests,
         series=earlier,
-        sha256=sha256,
+        sha256=reads,
         ledger=uploads.ledger,
         footers=core.footers,
         progress=session.watch("put", total),

@@ -22,6 +22,8 @@ from artifactstore.objects.registry import write_object
 from artifactstore.runtime.loading import LOADING
 from artifactstore.work.put.arguments import FolderOptions, PutOptions, PutRequest
 from artifactstore.work.put.filters import Excluder
+from artifactstore.work.put.known_content import candidates
+from artifactstore.work.put.streams import is_stream, take_in
 from artifactstore.work.session.caches import is_cache
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path
@@ -55,6 +57,7 @@ class PutSource:
     likely_known: bool = False  # then it is hashed as a whole before any upload
     executor: Any = None  # whose workers store the content of its files
     url: tuple[str, Mapping[str, Any]] | None = None  # where its files come from, if that is a URL
+    digests: list[bytes | None] | None = None  # of its files, if they are known
     onto: "Onto | None" = None  # the artifact that its files are laid over
     hint: bool = False  # whether to warn of files that look like secrets, once
 
@@ -102,14 +105,35 @@ def find_onto(session: Session, source: Any, options: PutOptions, request: PutRe
     if source is None:
         if not given["without"]:
             raise InvalidInputError("put(None, …, onto=…) leaves files out: pass without=[patterns]")
-    elif is_object(source, options):
-        raise InvalidInputError("onto= is for files, folders and URLs; this is an object: put it under a name of its own")
+    elif is_object(source, options) and not is_stream(source):
+        raise InvalidInputError(
+            "onto= is for files, folders, URLs and streams; this is an object: put it under a name of its own"
+        )
     if request.name is None:
         raise InvalidInputError("onto= makes the next version of a name: pass the name")
+    if is_stream(source):
+        return _streamed(session, source, request, given)
     found = PutSource(Folder(), may_be_empty=True) if source is None else find(session, source, options, request)
     found.single, found.may_be_empty = False, True
     found.onto = Onto(session, request.name, given)
     return found
+
+
+def _streamed(session: Session, source: Any, request: PutRequest, given: Mapping[str, Any]) -> PutSource:
+    """Take in a stream; `at` is the path of the file that it becomes."""
+    from artifactstore.work.put.onto import Onto  # noqa: PLC0415 - as above
+
+    at, _, name = str(given["at"]).rpartition("/")
+    if not name or given["is_folder"]:
+        raise InvalidInputError("a stream has no file name: pass at='folder/file'")
+    onto = Onto(session, str(request.name), {**given, "at": at})
+    model = request.kind == "model" or (request.kind == "data" and onto.kind == "model")
+    with session.state() as state:
+        likely = [*filter(None, [onto.digest]), *candidates(state, request.name)]
+    done = take_in(session, source, name, likely, sha256=model and session.core().algorithm != "sha256")
+    if done.stored is not None:
+        onto.take(done.stored.manifest, done.alive_at, {name: done.stored.sha256} if done.stored.sha256 else {})
+    return PutSource(done.folder, may_be_empty=True, onto=onto, digests=done.digests)
 
 
 def _is_known(session: Session, request: PutRequest, mark: str) -> bool:
