@@ -19,6 +19,8 @@ from typing import Any
 from report import machine, table, write_section
 
 import artifactstore
+from artifactstore.backend.connect import connect
+from artifactstore.backend.remote.fsspec_client import FsspecClient
 from artifactstore.content.codecs.chunker import CHUNKERS
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
@@ -31,7 +33,13 @@ from artifactstore.model.facts import CONFIG_KEY, Config
 PER_PACK = 10  # artifacts that share a pack
 PER_TXN = 1000
 TIME = "2026-01-01T00:00:00.000000Z"
-MOST = {"plan s per M artifacts": 60.0, "plan GB": 1.5, "repack MB of memory": 500.0, "extra bytes of live": 1.2}
+MOST = {
+    "requests": 110.0,
+    "plan s per M artifacts": 60.0,
+    "plan GB": 1.5,
+    "repack MB of memory": 500.0,
+    "extra bytes of live": 1.2,
+}
 LEAST = {"repack MB/s": 100.0}
 
 
@@ -40,6 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--artifacts", type=int, default=1_000_000)
+    parser.add_argument("--deletes", type=int, default=100_000)
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--write", type=Path)
@@ -169,6 +178,42 @@ def free(asked: Any) -> dict[str, float]:
     return {"objects freed": len(done.manifests) + len(done.packs), "seconds": took}
 
 
+def deletes(asked: Any) -> dict[str, float]:
+    """Delete the packs of a bucket in an S3 server: how many requests that takes."""
+    from moto.core import DEFAULT_ACCOUNT_ID  # noqa: PLC0415 - this part alone needs it
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer  # noqa: PLC0415 - this part alone needs it
+    from moto.s3.models import s3_backends  # noqa: PLC0415 - this part alone needs it
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    about = {"key": "x", "secret": "x", "endpoint_url": f"http://{host}:{port}", "client_kwargs": {"region_name": "us-east-1"}}
+    bucket = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    bucket.create_bucket("deletes", "us-east-1")
+    dice = random.Random(5)
+    keys = [pack_key(f"{dice.getrandbits(128):032x}") for _ in range(asked.deletes)]
+    for key in keys:
+        bucket.put_object("deletes", key, b"")
+    backend = connect("s3://deletes", storage_options=about)
+    made: list[str] = []
+    real = FsspecClient.request
+
+    def request(self: Any, action: str, *arguments: Any, **options: Any) -> Any:
+        made.append(action)
+        return real(self, action, *arguments, **options)
+
+    FsspecClient.request = request  # type: ignore[method-assign]
+    begin = time.perf_counter()
+    assert backend.delete_many(keys) == {}
+    took = time.perf_counter() - begin
+    server.stop()
+    return {
+        "objects deleted of a bucket": len(keys),
+        "requests": made.count("delete"),
+        "seconds of the server and the client": took,
+    }
+
+
 def repack(asked: Any) -> dict[str, float]:
     """Write half-dead packs anew."""
     place, source = asked.folder / "repack", asked.folder / "repack-source"
@@ -279,7 +324,13 @@ def _git(folder: Path, source: Path, megabytes: int) -> float:
     return time.perf_counter() - begin
 
 
-PARTS: dict[str, Callable[[Any], dict[str, float]]] = {"plan": plan, "free": free, "repack": repack, "peers": peers}
+PARTS: dict[str, Callable[[Any], dict[str, float]]] = {
+    "plan": plan,
+    "free": free,
+    "deletes": deletes,
+    "repack": repack,
+    "peers": peers,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -193,6 +193,7 @@ def test_what_a_batch_could_not_delete_is_named(azure_url, monkeypatch):
     failed = connect(azure_url).delete_many(["a", "b", "c", "d"])
     assert list(failed) == ["c", "d"]
     assert isinstance(failed["c"], KeptError)
+    assert isinstance(failed["d"], BackendError)
     assert failed["d"].transient
 
 

@@ -33,6 +33,11 @@ def test_every_fault_has_a_name_of_its_own_and_tests_that_exist():
             assert not name or re.search(rf"^(def|class) {name}\(", texts[file], re.MULTILINE), f"{one.name}: there is no {test}"
 
 
+def test_the_readme_names_a_number_of_faults_that_is_right():
+    (count,) = re.findall(r"More than ([\d,]+) one-line faults", (PROJECT / "README.md").read_text(encoding="utf-8"))
+    assert int(count.replace(",", "")) < len(MUTANTS) <= 1.5 * int(count.replace(",", ""))
+
+
 def test_a_fault_whose_text_is_not_there_once_is_refused():
     fault = Mutant("it holds", "some.py", old="x", new="y", tests=())
     assert fault.plant("a x b") == "a y b"

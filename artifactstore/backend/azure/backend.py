@@ -251,7 +251,11 @@ class AzureBackend(Backend):
             self._bulk = False
             return super().delete_many(keys)
         request = partial(Request, self.url, self._location.container, "delete")
-        errors = {key: of_reply(*reply, request(key)) for key, reply in zip(keys, replies, strict=True) if reply[0] >= _REDIRECT}
+        errors = {
+            key: of_reply(reply[0], reply[1], request(key))
+            for key, reply in zip(keys, replies, strict=True)
+            if reply[0] >= _REDIRECT
+        }
         return {key: error for key, error in errors.items() if not isinstance(error, NotFoundError)}
 
     def size(self, key: str) -> int:
