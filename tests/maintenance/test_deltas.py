@@ -628,3 +628,43 @@ def test_kept_deltas_that_were_damaged_are_read_again(
 def _kept(path: Path, cache: Path) -> State:
     with artifactstore.open(path, mode="r", cache=cache)._session.state() as state:
         return state
+
+
+# -- what it costs
+
+
+@pytest.mark.slow
+def test_publishing_costs_a_tenth_of_what_appending_does_and_an_append_alone_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With puts of the smallest contents, whose entries are all that is written, at the shipped distances."""
+    monkeypatch.undo()
+    store = artifactstore.open(f"memory://{tmp_path.name}-cost", cache=None)
+    store.put(b"first", "first")
+    core = store._session.core_to_write()
+    counting = CountingBackend(core.backend)
+    core.journal.backend = core.journal.cached_backend = counting
+    spent = [0, 0]
+    done: list[Snapshot] = []
+    real = extend.Publisher.extend
+
+    def measured(self: extend.Publisher, sealed: Any) -> Snapshot | None:
+        before = counting.requests, counting.bytes_read + counting.bytes_written
+        made = real(self, sealed)
+        spent[0] += counting.requests - before[0]
+        spent[1] += counting.bytes_read + counting.bytes_written - before[1]
+        done.extend([made] if made is not None else [])
+        return made
+
+    monkeypatch.setattr(extend.Publisher, "extend", measured)
+    requests = set[int]()
+    for k in range(extend.STRIDE + 300):
+        before = counting.requests
+        store.put(b"content %d" % k, f"name/{k % 50}")
+        requests.add(counting.requests - before)
+    assert len(done) == 1
+    assert min(requests) == 3  # the head twice, and the entry, as ever
+    assert len(requests) < 8  # those that seal, or publish, too
+    total = counting.bytes_read + counting.bytes_written
+    assert spent[0] <= 0.1 * counting.requests
+    assert spent[1] <= 0.1 * total
