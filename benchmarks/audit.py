@@ -140,7 +140,7 @@ def ask(place: Path, question: str | None) -> dict[str, Any]:
         return {"cold": time.perf_counter() - begun, "peak": _peak(), "rows": _rows(found)}
     store.names("team-1/")
     store.log(limit=1)
-    told: dict[str, Any] = {"first": time.perf_counter() - begun}
+    told: dict[str, Any] = {"first": time.perf_counter() - begun, "processor": time.process_time()}
     for one, call in asked.items():
         call()
         spent = []
@@ -151,9 +151,9 @@ def ask(place: Path, question: str | None) -> dict[str, Any]:
         told[one] = {"warm": sorted(spent)[2], "rows": _rows(found)}
         if _rows(found):
             before = time.perf_counter()
-            deque_of = [event.seq for event in found]
+            seqs = [event.seq for event in found]
             told[one]["read"] = time.perf_counter() - before
-            assert len(deque_of) == _rows(found)
+            assert len(seqs) == _rows(found)
     told["peak"] = _peak()
     return told
 
@@ -184,9 +184,10 @@ def main() -> int:
     if asked.part:
         print(json.dumps(ask(place, None if asked.part == "all" else asked.part)))
         return 0
-    first = _own_process(asked, "all")
-    if (once := first["first"]) is not None:
-        print(f"first index: {once:.1f} s", file=sys.stderr)
+    if not (place / "first.json").exists():
+        shutil.rmtree(place / "cache", ignore_errors=True)
+        (place / "first.json").write_text(json.dumps(_own_process(asked, "all")))
+    first = json.loads((place / "first.json").read_text())
     warm = _own_process(asked, "all")
     cold = {one: min((_own_process(asked, one) for _ in range(3)), key=lambda found: found["cold"]) for one in TARGETS}
     rows, missed = [], []
@@ -198,7 +199,8 @@ def main() -> int:
         missed += [one for value, most in zip(got, limits, strict=True) if most is not None and value > most]
     about = json.loads((place / "done").read_text())
     text = f"{about['facts']:,} facts in {about['entries']:,} entries, {about['names']:,} names. "
-    text += f"The first question of a machine, which folds and indexes all: {once:.0f} s, {first['peak']:.0f} MB; "
+    once = f"{first['first']:.0f} s ({first['processor']:.0f} s of processors), {first['peak']:.0f} MB"
+    text += f"The first question of a machine, which folds and indexes all: {once}; "
     text += f"a later process: {warm['peak']:.0f} MB.\n\n"
     text += table(["", "facts found", "warm", "target", "new process", "target", "reading each row found"], rows)
     text += "\n" + ("\n".join(f"- missed: {one}" for one in dict.fromkeys(missed)) or "All targets are met.") + "\n"

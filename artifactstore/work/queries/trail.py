@@ -23,7 +23,6 @@ from artifactstore.journal.fetch import read_many, read_or_none
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import STRIDE
 from artifactstore.model.digest import Digest, hash_bytes
-from artifactstore.model.facts import parse_entry
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.loading import gc_paused
 from artifactstore.runtime.local_files import read_own
@@ -319,7 +318,10 @@ class Trail:
                 key = entry_key(seq)
                 text = "is missing" if raw is None else "has changed since it was read"
                 raise CorruptionError(f"{key} {text}: run `artifactstore verify`", location=key)
-            yield seq, self._journal.complete(parse_entry(raw, entry_key(seq)))
+            yield (
+                seq,
+                self._journal.complete(json.loads(raw)),
+            )  # it was checked when it was indexed, which takes three times as long
 
     def _raw(self, seqs: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
         """Yield the bytes of entries: one by one, or from segments where many in a row are wanted, or where only these have them."""
