@@ -1,0 +1,174 @@
+"""`artifactstore-kserve SRC DEST [SRC DEST …]`: the program of a storage initializer; it exits with 0 or 1.
+
+It needs no home folder, no capability and no writable folder but DEST, and keeps no cache unless `ARTIFACTSTORE_CACHE` says so.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["main", "run"]
+
+_PINNED: Final = re.compile(r"(?:^|@)(?:blake3|sha256):[0-9a-f]{64}(?:/|$)", re.ASCII)
+_LOG: Final = "/dev/termination-log"  # what Kubernetes shows of a container that ended
+_USAGE: Final = (
+    "usage: artifactstore-kserve SRC DEST [SRC DEST …]\n"
+    "       artifactstore-kserve --manifest --image IMAGE [--schemes s3,abfss,gs]\n\n"
+    "SRC is the URI of an artifact, such as artifactstore+s3://bucket/ml#churn/model@blake3:…; DEST the folder that becomes it.\n"
+    "ARTIFACTSTORE_KSERVE_REQUIRE=digest refuses a SRC that is not pinned, =alias:NAME one that this alias does not hold.\n"
+)
+_OFF: Final = frozenset({"0", "false", "no", "off"})
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Fetch each source into its folder; return the exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    if words in (["-h"], ["--help"]):
+        sys.stdout.write(_USAGE)
+        return 0
+    if "--manifest" in words:
+        from artifactstore.integrations.kserve.manifest import manifest  # noqa: PLC0415 - a pod needs none
+
+        return _guarded("", lambda: sys.stdout.write(manifest(words)))
+    if not words or len(words) % 2 or any(word.startswith("--") for word in words):
+        return _failed("", "invalid_input", f"expected pairs of SRC and DEST, got {len(words)} arguments\n{_USAGE.rstrip()}")
+    for source, target in zip(words[::2], words[1::2], strict=True):
+        if code := _guarded(source, lambda source=source, target=target: _fetch(source, target)):
+            return code
+    return 0
+
+
+def _guarded(source: str, act: Any) -> int:
+    """Do something; report what fails, in one line."""
+    from artifactstore.errors import ArtifactStoreError  # noqa: PLC0415 - `--help` needs nothing
+
+    try:
+        act()
+    except ArtifactStoreError as error:
+        return _failed(source, error.kind, str(error))
+    except OSError as error:
+        return _failed(source, "backend", f"cannot write {error.filename or 'the target'}: {error.strerror or error}")
+    except Exception as error:  # noqa: BLE001 - the pod must not start, and someone must see why
+        return _failed(source, "crash", f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _failed(source: str, error: str, message: str) -> int:
+    line = json.dumps({"error": error, "message": message, "source": source}, ensure_ascii=False)
+    sys.stderr.write(f"{line}\n")
+    log = os.environ.get("TERMINATION_LOG_PATH", "")
+    if log or os.path.exists(_LOG):  # noqa: PTH110 - any failure means no
+        try:
+            with open(log or _LOG, "a", encoding="utf-8") as file:  # noqa: PTH123 - a device, not a file to replace
+                file.write(f"{line}\n")
+        except OSError as problem:
+            sys.stderr.write(f"cannot write {log or _LOG}: {problem.strerror or problem}\n")
+    return 1
+
+
+def _fetch(source: str, target: str) -> None:
+    import artifactstore  # noqa: PLC0415 - `--help` needs nothing of it
+    from artifactstore.errors import InvalidInputError  # noqa: PLC0415 - as above
+
+    began = time.monotonic()
+    place, sign, ref = source.partition("#")
+    if not place.startswith("artifactstore+") or not sign or not ref:
+        raise InvalidInputError(
+            f"{source!r} is not the URI of an artifact: expected artifactstore+s3://bucket/prefix#name@digest"
+        )
+    cache: dict[str, Any] = {} if os.environ.get("ARTIFACTSTORE_CACHE") else {"cache": None}
+    store = artifactstore.open(place, "r", storage_options=_options(place), **cache)
+    found = store.artifact(ref)
+    _check_required(store, ref, found)
+    folder = Path(target)
+    _check_target(folder, {one.path for one in found.files})
+    folder.mkdir(parents=True, exist_ok=True)
+    pinned = found.digest if found.name is None else f"{found.name}@{found.digest}"
+    store.get(pinned, folder, overwrite=True)
+    line = {
+        "source": source,
+        "ref": found.ref,
+        "digest": found.digest,
+        "files": found.count,
+        "bytes": found.size,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _check_required(store: Any, ref: str, found: Any) -> None:
+    """Refuse what the cluster's owner does not want to run.
+
+    Raises:
+        InvalidInputError: `ARTIFACTSTORE_KSERVE_REQUIRE` means nothing.
+        RefusedError: the source is not pinned, or another version holds the alias.
+    """
+    from artifactstore.errors import InvalidInputError, NotFoundError, RefusedError  # noqa: PLC0415 - as above
+
+    rule = os.environ.get("ARTIFACTSTORE_KSERVE_REQUIRE", "")
+    kind, _, alias = rule.partition(":")
+    if not rule:
+        return
+    if rule == "digest":
+        if not _PINNED.search(ref):
+            raise RefusedError(
+                f"{ref} is not pinned to a digest, and ARTIFACTSTORE_KSERVE_REQUIRE=digest: expected …@{found.digest}"
+            )
+        return
+    if kind != "alias" or not alias:
+        raise InvalidInputError(f"ARTIFACTSTORE_KSERVE_REQUIRE={rule!r}: expected digest or alias:NAME")
+    if found.name is None:
+        raise RefusedError(f"{ref} has no name, so {alias!r} cannot hold it: expected NAME@{found.digest}")
+    try:
+        held = store.artifact(f"{found.name}:{alias}").digest
+    except NotFoundError as error:
+        raise RefusedError(f"{found.name} has no alias {alias!r}, which ARTIFACTSTORE_KSERVE_REQUIRE asks for") from error
+    if held != found.digest:
+        raise RefusedError(f"{found.name}:{alias} is {held}, and {ref} is {found.digest}: only what {alias!r} holds may start")
+
+
+def _check_target(folder: Path, paths: set[str]) -> None:
+    """Refuse a folder with files that are not of the artifact: what is served must be it, and nothing else.
+
+    Raises:
+        AlreadyExistsError: names one.
+    """
+    from artifactstore.errors import AlreadyExistsError  # noqa: PLC0415 - as above
+
+    for above, folders, files in os.walk(folder):
+        if above == str(folder):
+            folders[:] = [one for one in folders if one != "lost+found" and not one.endswith(".partial")]
+        for name in files:
+            path = Path(above, name).relative_to(folder).as_posix()
+            if path not in paths:
+                raise AlreadyExistsError(f"{folder} has {path!r}, which is not of the artifact: expected an empty folder")
+
+
+def _options(place: str) -> Mapping[str, Any] | None:
+    """Return the storage options that KServe's variables mean; credentials are found by the libraries themselves."""
+    if not place.startswith("artifactstore+s3"):
+        return None
+    options: dict[str, Any] = {}
+    client: dict[str, Any] = {}
+    endpoint = os.environ.get("S3_ENDPOINT", "")
+    if endpoint and "AWS_ENDPOINT_URL" not in os.environ and "?endpoint=" not in place:
+        secure = os.environ.get("S3_USE_HTTPS", "1").lower() not in _OFF
+        options["endpoint_url"] = endpoint if "://" in endpoint else f"{'https' if secure else 'http'}://{endpoint}"
+    if os.environ.get("S3_VERIFY_SSL", "1").lower() in _OFF:
+        client["verify"] = False
+    elif bundle := os.environ.get("AWS_CA_BUNDLE", ""):
+        client["verify"] = bundle
+    if os.environ.get("awsAnonymousCredential", "").lower() == "true":  # noqa: SIM112 - KServe's own name
+        options["anon"] = True
+    return options | ({"client_kwargs": client} if client else {}) or None
+
+
+def run() -> None:
+    """Run the program."""
+    sys.exit(main())
