@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 __all__ = ["Adjacency", "Edge", "Step"]
 
-_MOST: Final = 100_000  # nodes that are remembered between walks: 100 MB at most
+_MOST: Final = 50_000  # nodes that are remembered between walks: 70 MB, as a table has rows
 
 Edge = tuple[str, str, str | None]  # from, to, role
 
