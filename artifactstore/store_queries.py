@@ -91,6 +91,24 @@ class StoreQueries:
 
         return diff(self._session, _sided(a), _sided(b), key=key, exact=exact, options=options)
 
+    def verify_folder(self, folder: "str | os.PathLike[str]", ref: str | Referable) -> "Diff":
+        """Compare a folder, wherever it came from, with an artifact, exactly; false if it is that artifact and nothing else.
+
+        Every byte is read, whatever a cache knows of the folder. Files, links, empty folders and, where they are a part of the
+        identity, executable bits count; nothing is left out.
+
+        Args:
+            folder: of this machine.
+            ref: an artifact, or a folder in it.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: it is not a folder, or cannot be read.
+        """
+        from artifactstore.work.queries.diff import verify_folder  # noqa: PLC0415 - training code never asks
+
+        return verify_folder(self._session, Path(folder), as_reference(ref))
+
     def status(
         self, path: "str | os.PathLike[str]" = ".", *, against: str | Referable | None = None, **options: "Unpack[FolderOptions]"
     ) -> "Status":

@@ -26,7 +26,21 @@ _ORDER: Final = (
     ("alias", "promote", "rollback", "unalias", "gate", "gates", "approve", "reject", "approvals", "sign", "describe", "measure"),
     ("run", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
     ("hold", "release", "holds", "remove", "retention", "expire"),
-    ("verify", "head", "anchor", "export", "import", "sync", "bundle", "snapshot", "rescue", "cache", "completion", "doctor"),
+    (
+        "verify",
+        "verify-folder",
+        "head",
+        "anchor",
+        "export",
+        "import",
+        "sync",
+        "bundle",
+        "snapshot",
+        "rescue",
+        "cache",
+        "completion",
+        "doctor",
+    ),
 )
 
 

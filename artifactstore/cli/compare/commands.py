@@ -7,7 +7,7 @@ import typer
 
 from artifactstore.cli import printing
 from artifactstore.cli.compare.sides import side
-from artifactstore.cli.options import AsJson, StoreUrl, app, opened
+from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, opened
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.runtime.loading import numpy
 
@@ -84,3 +84,24 @@ def status(
         else:
             printing.report(found)
         return EXIT_CODES["no"] if found else EXIT_CODES["ok"]
+
+
+@app.command("verify-folder")
+def verify_folder(
+    folder: Annotated[Path, typer.Argument(help="A folder of this machine, wherever it came from.")],
+    ref: Ref,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check that a folder is exactly an artifact: every byte is read. Exit code 5 if anything differs, is missing or is added."""
+    with opened(store, "r") as store_:
+        found = store_.verify_folder(folder, ref)
+        if as_json:
+            digest = store_.artifact(ref).digest
+            rows = [printing.record(one) for one in found]
+            printing.as_json({"folder": str(folder), "ref": ref, "digest": digest, "ok": not found, "changes": rows})
+        elif found:
+            printing.report(found)
+        else:
+            printing.echo(f"{folder} is {ref}: {found.unchanged} files are equal")
+        return EXIT_CODES["corruption"] if found else EXIT_CODES["ok"]

@@ -12,7 +12,7 @@ from artifactstore.errors import ArtifactStoreError
 from artifactstore.objects.compare.values import ValueChange, compare_values
 from artifactstore.work.put.arguments import FolderOptions
 from artifactstore.work.queries.diff_groups import SIGNS, Group, groups_of, largest_first, tensor_blocks, value_row
-from artifactstore.work.queries.sides import Entry, Side, sides
+from artifactstore.work.queries.sides import Entry, Side, exact_sides, sides
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import strings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from artifactstore.objects.compare.tables import Overlap, TableDiff
     from artifactstore.objects.compare.tensors import TensorChange
 
-__all__ = ["Change", "Diff", "diff"]
+__all__ = ["Change", "Diff", "diff", "verify_folder"]
 
 _LISTED: Final = 200  # files that a notebook lists
 _SMALL: Final = 8 * 2**20  # bytes of arrays that are compared to show which changed most
@@ -219,6 +219,11 @@ def diff(
     """Compare two artifacts, or one with a file or a folder of this machine; see `Store.diff`."""
     wanted = strings(key, "key") if not isinstance(key, str) else [key]
     return Diff(*sides(session, a, b, options or {}), key=wanted, exact=exact)
+
+
+def verify_folder(session: Session, folder: Path, ref: str) -> Diff:
+    """Compare an artifact with all that a folder of this machine has; see `Store.verify_folder`."""
+    return Diff(*exact_sides(session, ref, folder), key=(), exact=False)
 
 
 def _changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[Change]:

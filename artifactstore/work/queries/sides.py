@@ -1,21 +1,24 @@
 """The two sides of a comparison: an artifact (or a folder or file in it), or a file or folder of this machine."""
 
 import io
+import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
 from artifactstore.content.write.hash_files import hash_files
 from artifactstore.errors import ConflictError, CorruptionError, InvalidInputError, NotFoundError
-from artifactstore.model.digest import Digest
+from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.base import Files
 from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.tables.profile_names import side_prefix
 from artifactstore.objects.trust import NOTHING
+from artifactstore.runtime.threads import Pool
 from artifactstore.work.put.arguments import FolderOptions, check_options
 from artifactstore.work.put.sources import PutSource, local_source
 from artifactstore.work.session.session import Session
@@ -23,9 +26,11 @@ from artifactstore.work.session.session import Session
 if TYPE_CHECKING:
     from artifactstore.objects.compare.tables import StoredTable
 
-__all__ = ["Entry", "LocalSide", "Side", "StoredSide", "hashed", "listed", "sides"]
+__all__ = ["Entry", "LocalSide", "Side", "StoredSide", "WholeFolder", "exact_sides", "hashed", "listed", "sides"]
 
 T = TypeVar("T")
+_HASHED: Final = max(2, min(8, os.cpu_count() or 2))  # files that are hashed at the same time
+_BLOCK: Final = 2**20
 Entry = tuple[str, int]  # digest (or a link's target, or "folder"), bytes
 
 
@@ -120,6 +125,16 @@ class StoredSide(Side):
         """Whether the reference means one file by its path."""
         return bool(self._chosen) and self._manifest.index(self._chosen) is not None
 
+    @property
+    def modes(self) -> bool:
+        """Whether executable bits are a part of its identity."""
+        return self._manifest.modes
+
+    def mark_executable(self) -> None:
+        """Let executable bits count in the comparison."""
+        bits = {path for path, bit in zip(self._manifest.paths, self._manifest.executable, strict=True) if bit}
+        self.entries = {path: (_marked(entry[0], self.inner(path) in bits), entry[1]) for path, entry in self.entries.items()}
+
     def inner(self, path: str) -> str:
         """Return the path in the artifact."""
         if not self._chosen:
@@ -181,6 +196,78 @@ class LocalSide(Side):
     def inner(self, path: str) -> str:
         """Return the path on this machine."""
         return self._single if self._single is not None else self._base + path
+
+
+class WholeFolder(Side):
+    """All that a folder of this machine has, whatever a put would leave out of it; every byte is read.
+
+    Args:
+        algorithm: the store's digest algorithm.
+        path: the folder.
+        modes: whether executable bits count.
+    """
+
+    def __init__(self, algorithm: str, path: Path, *, modes: bool) -> None:
+        self.ref = str(path)
+        self._base = f"{path}/"
+        self.folder = _DiskFiles()
+        entries: dict[str, Entry] = {}
+        wanted: list[tuple[str, os.stat_result]] = []
+        for above, folders, files in os.walk(path, onerror=_raise):
+            inner = os.path.relpath(above, path).replace(os.sep, "/")
+            start = "" if inner == "." else f"{inner}/"
+            if start and not folders and not files:
+                entries[inner] = ("folder", 0)
+            for name in [*files, *(one for one in folders if os.path.islink(os.path.join(above, one)))]:  # noqa: PTH114, PTH118 - names
+                disk = Path(above, name)
+                st = disk.lstat()
+                if stat.S_ISLNK(st.st_mode):
+                    entries[start + name] = (f"link to {disk.readlink()}", 0)
+                elif stat.S_ISREG(st.st_mode):
+                    wanted.append((start + name, st))
+                else:
+                    entries[start + name] = ("neither a file nor a folder", 0)
+        with Pool(_HASHED, "artifactstore-hash") as pool:
+            digests = pool.map(lambda one: _digest_on_disk(algorithm, self._base + one[0]), wanted)
+            for (inner, st), digest in zip(wanted, digests, strict=True):
+                entries[inner] = (_marked(str(Digest(algorithm, digest)), modes and st.st_mode & 0o111 != 0), st.st_size)
+        self.entries = entries
+
+    def inner(self, path: str) -> str:
+        """Return the path on this machine."""
+        return self._base + path
+
+
+def _marked(digest: str, executable: bool) -> str:  # noqa: FBT001 - a bit
+    return f"{digest} (executable)" if executable else digest
+
+
+def _digest_on_disk(algorithm: str, path: str) -> bytes:
+    hasher = new_hasher(algorithm)
+    with _readable(lambda one: one.open("rb"), path) as file:
+        while block := file.read(_BLOCK):
+            hasher.update(block)
+    return hasher.digest()
+
+
+def _raise(error: OSError) -> None:
+    raise InvalidInputError(f"{error.filename} cannot be read: {error.strerror or error}") from error
+
+
+def exact_sides(session: Session, ref: str, path: Path) -> tuple[Side, Side]:
+    """Return an artifact, or a folder in it, and all that a folder of this machine has.
+
+    Raises:
+        NotFoundError: no such artifact.
+        InvalidInputError: it is not a folder, or cannot be read.
+    """
+    stored = StoredSide(session, ref)
+    if stored.is_one_file or not path.is_dir():
+        what = f"{ref} is one file" if stored.is_one_file else f"{path} is not a folder"
+        raise InvalidInputError(f"{what}: expected an artifact, or a folder in it, and a folder of this machine")
+    if stored.modes:
+        stored.mark_executable()
+    return stored, WholeFolder(session.core().algorithm, path, modes=stored.modes)
 
 
 class _DiskFiles:
