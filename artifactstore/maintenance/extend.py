@@ -12,7 +12,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Final
 
-from artifactstore.backend.base import Stored
 from artifactstore.catalog.fold.deltas import differing, merge_layers
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.layer import Layer
@@ -22,7 +21,7 @@ from artifactstore.journal.append import Appender
 from artifactstore.journal.chain import join
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.segments import Sealed
-from artifactstore.journal.snapshots import Snapshot, snapshots_of
+from artifactstore.journal.snapshots import Snapshot, published, snapshots_of
 from artifactstore.maintenance.deltas import Derived, derive_delta, open_members
 from artifactstore.maintenance.snapshot import open_snapshot
 from artifactstore.model.digest import Digest
@@ -36,6 +35,8 @@ LONGEST: Final = 16_384  # entries that one writer folds for it
 TOGETHER: Final = 8  # deltas of about one length that become one
 WIDEST: Final = 131_072  # entries of one that is made of several: some 2 s
 _PATIENCE: Final = 2.0  # seconds for sending one
+_READING: Final = 5.0  # seconds for reading what it is on, once a process
+_WHOLE: Final = 64 * 2**20  # bytes of a whole snapshot that deltas are put on
 _HELD: Final = 64 * 2**20  # bytes of deltas that a process holds until it publishes the next
 
 
@@ -67,7 +68,7 @@ class Publisher:
         journal = self._journal
         with journal.lock:
             head = journal.head
-        below = self._below(sealed.derived, head)
+        below = self._below(sealed, head)
         if below is None:
             return None
         made = derive_delta(journal, below, head, longest=LONGEST, recent=True)
@@ -88,10 +89,11 @@ class Publisher:
         self._held = {one.digest: one for one in layers} if few else {}
         return done
 
-    def _below(self, derived: Sequence[Stored], head: int) -> LayeredTables | None:
-        """Open the newest snapshot for which the own fold vouches; None if too few entries follow it."""
-        journal, algorithm = self._journal, self._journal.config.digest
-        refused: set[str] = set()
+    def _below(self, sealed: Sealed, head: int) -> LayeredTables | None:
+        """Open the newest snapshot for which the own fold vouches; None if too few entries follow it, or it takes too long."""
+        journal, algorithm, derived = self._journal, self._journal.config.digest, sealed.derived
+        # Whole ones of long histories have gigabytes: a put does not read these.
+        refused = {one.key for one in published(derived, State.LAYOUT) if one.since is None and one.size > _WHOLE}
         while True:
             found = next((one for one in snapshots_of(derived, State.LAYOUT, refused) if one.seq <= head), None)
             members = () if found is None else found.members
@@ -104,6 +106,8 @@ class Publisher:
                 if found is None:
                     return LayeredTables((), store=journal.fold.header["store"])
                 held = {**self._held, **({one.digest: one for one in base.layers} if isinstance(base, LayeredTables) else {})}
+                if sum(one.size for one in members if one.digest not in held) > sealed.speed * _READING:
+                    return None
                 opener = partial(open_snapshot, journal.backend, algorithm)
                 try:
                     return open_members(journal.cached_backend, algorithm, members, opener, held)

@@ -338,7 +338,9 @@ def test_a_pointer_that_says_another_span_is_refused(copied: Path) -> None:
 def test_what_nobody_vouches_for_is_not_even_read(copied: Path) -> None:
     chain = _chain(copied)
     _forged(copied, chain[-1], chain)
-    forged = next(one for one in published(list_derived(connect(str(copied))), State.LAYOUT) if one.digest not in str(chain))
+    (copied / chain[-1].key).unlink()
+    forged = _chain(copied)[-1]
+    assert forged.seq == chain[-1].seq
     core = artifactstore.open(copied, cache=None)._session.core()
     counting = CountingBackend(core.backend)
     journal = Journal(
@@ -432,14 +434,14 @@ def test_of_two_that_seal_at_once_one_publishes(copied: Path) -> None:
     first, second = (artifactstore.open(copied, cache=None)._session.core_to_write() for _ in range(2))
     for core in (first, second):
         core.journal.catch_up()
-    before = {one.digest for one in published(list_derived(first.backend), State.LAYOUT)}
+    before = {one.key for one in published(list_derived(first.backend), State.LAYOUT)}
     listed = [*list_derived(first.backend)]
     both = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments_module, "list_derived", lambda _: listed)  # each sees what was there before the other
         for core in (first, second):
             core.seal()
-            both.append({one.digest for one in published(list_derived(core.backend), State.LAYOUT)} - before)
+            both.append({one.key for one in published(list_derived(core.backend), State.LAYOUT)} - before)
     assert [len(one) for one in both] == [1, 1]
     assert _same(_state(copied), _truth(copied))
 
@@ -455,6 +457,28 @@ def test_a_writer_on_a_slow_line_leaves_it_to_the_next(copied: Path, monkeypatch
     for k in range(4):
         store.put(f"yet more {k}".encode(), "more")
     assert _chain(copied)[-1].seq > before[-1].seq
+    assert _same(_state(copied), _truth(copied))
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_WHOLE", 10), ("_READING", 1e-9)])
+def test_what_takes_long_to_read_is_not_read_by_a_put(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(segments_module, "STRIDE", 1000)
+        store = artifactstore.open(copied, cache=None)
+        store.put(b"some", "some")
+        whole = store.maintenance.snapshot()
+    before, opened = _chain(copied), list[Any]()
+    monkeypatch.setattr(extend, limit, value)
+    monkeypatch.setattr(extend, "open_snapshot", lambda *args: opened.append(args))
+    other = artifactstore.open(copied, cache=None)
+    for k in range(9):
+        other.put(f"more {k}".encode(), "more")
+    assert opened == []
+    chain = _chain(copied)
+    assert whole.digest not in [one.digest for one in chain[1:]]
+    assert (chain == before) == (limit == "_READING")
     assert _same(_state(copied), _truth(copied))
 
 
