@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,8 @@ def test_many_facts_are_read_when_they_are_looked_at(tmp_path: Path, monkeypatch
     for number in range(12):
         store.put(b"later %d" % number, "n0")
         store.log(limit=1)
-    assert list(log) == events
+    with trail._lock:  # another thread indexes
+        assert list(log) == events
     trail._begin()  # as after an error
     assert list(log[::-1]) == events[::-1]
     assert len(store.log()) == 2 * len(events)
@@ -319,3 +321,25 @@ def test_a_move_speaks_of_the_version_that_it_leaves(tmp_path: Path):
         found = store.log(ref=f"n:v{number}", fact="aliased")
         assert [one.version for one in found] == moves
         assert list(found) == folded(store, ref=f"n:v{number}", fact="aliased")
+
+
+def test_facts_are_read_while_another_thread_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trail_module, "_FEW", 1)
+    monkeypatch.setattr(trail_module, "_TOGETHER", 1)
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    for number in range(20):
+        store.put(b"%d" % number, "n")
+    events, log = folded(store), store.log()
+    writer = artifactstore.open(tmp_path / "store", cache=None)
+
+    def write() -> None:
+        for number in range(20):
+            writer.put(b"more %d" % number, "n")
+            store.log(limit=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write)
+        while not written.done():
+            assert list(log) == events
+        written.result()
+    assert list(store.log()) == folded(store)

@@ -261,11 +261,10 @@ class Trail:
         parts, places, seqs = self._parts, found.tolist(), self._parts.numbers("seqs", found)
 
         def read(some: Sequence[int]) -> list[Event]:
-            with self._lock:
-                return [event for _, event in self._made(some, parts)]
+            return [event for _, event in self._made(some, parts)]  # without the lock: what is there stays as it is
 
         if int((seqs[1:] != seqs[:-1]).sum()) < _FEW:
-            return [event for _, event in self._made(places, parts)]
+            return read(places)
         backend = self._journal.cached_backend
         alone = not backend.is_remote and read_or_none(backend, entry_key(int(seqs[0]))) is not None
         return _Late(read, places, _TOGETHER if alone else STRIDE * _TOGETHER)

@@ -285,7 +285,9 @@ class Parts:
         at, values = seq - 1, self.first
         if at >= len(values["entry_times"]):
             at, values = at - len(values["entry_times"]), self.rest
-        return bytes(memoryview(values[column]).cast("B")[at * size : (at + 1) * size])
+        rows = size // values[column].itemsize
+        found: bytes = values[column][at * rows : (at + 1) * rows].tobytes()  # a copy: another thread may add to what is viewed
+        return found
 
     def numbers(self, column: str, places: Any) -> Any:
         """Return the numbers of facts in a column; places and numbers are arrays of NumPy, the places in order."""
