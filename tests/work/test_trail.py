@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -343,3 +345,28 @@ def test_facts_are_read_while_another_thread_indexes(tmp_path: Path, monkeypatch
             assert list(log) == events
         written.result()
     assert list(store.log()) == folded(store)
+
+
+def test_a_question_waits_for_that_of_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = artifactstore.create(tmp_path / "store", cache=None)
+    store.put(b"a", "n")
+    store.log()
+    events, trail = folded(store), store._session.core().trail
+    monkeypatch.setattr("artifactstore.work.queries.log._walk", lambda _: pytest.fail("the journal was folded anew"))
+    asking, found = threading.Event(), []
+
+    def ask() -> None:
+        asking.set()
+        found.append(list(store.log()))
+
+    with trail._lock:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        asking.wait()
+        time.sleep(0.05)
+    thread.join()
+    assert found == [events]
+    monkeypatch.undo()
+    monkeypatch.setattr(trail_module, "_PATIENCE", 0.01)
+    with trail._lock:
+        assert list(store.log()) == events

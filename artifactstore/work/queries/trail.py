@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Trail"]
 
 _TOGETHER: Final = 256  # entries that are read concurrently
+_PATIENCE: Final = 10.0  # seconds that a question waits for another thread: then it folds the journal by itself
 _FEW: Final = 64  # entries of which all facts are read at once
 _DENSE: Final = 8  # if more than one entry of so many is wanted, all between them are read, from segments
 _HOLDS: Final = frozenset({"held", "released"})  # facts that name a hold; others name in `on` a second artifact
@@ -77,7 +78,7 @@ class Trail:
         Raises:
             CorruptionError: the journal is damaged, or has changed since it was indexed.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(timeout=_PATIENCE):
             return None
         try:
             self._catch_up()
@@ -109,7 +110,7 @@ class Trail:
         Raises:
             CorruptionError: as for `events`.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(timeout=_PATIENCE):
             return None
         try:
             self._catch_up()
