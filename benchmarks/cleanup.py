@@ -9,10 +9,12 @@ import os
 import random
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ MOST = {
     "repack MB of memory": 500.0,
     "extra bytes of live": 1.2,
 }
-LEAST = {"repack MB/s": 100.0}
+LEAST = {"repack MB/s": 100.0, "share": 0.8}
 
 
 def main() -> int:
@@ -176,6 +178,38 @@ def free(asked: Any) -> dict[str, float]:
     done = store.maintenance.gc()
     took = time.perf_counter() - begin
     return {"objects freed": len(done.manifests) + len(done.packs), "seconds": took}
+
+
+def beside(asked: Any) -> dict[str, float]:
+    """Let eight writers put and remove, with clean-up after clean-up beside them and without, in turns: commits a second."""
+    place = asked.folder / "beside"
+    shutil.rmtree(place, ignore_errors=True)
+    artifactstore.create(place, cache=None).put(b"x", "base")
+    script = (
+        "import sys, time, artifactstore; store = artifactstore.open(sys.argv[1], cache=None)\n"
+        "store.put(sys.argv[2].encode(), 'warm'); end = time.time() + 5; n = 0\n"
+        "while time.time() < end:\n"
+        "    made = store.put(f'{sys.argv[2]} {n} {end}'.encode() * 100, f'w/{sys.argv[2]}'); n += 1\n"
+        "    if n % 4 == 0: store.registry.remove(made.digest, 'old'); n += 1\n"
+        "print(n)"
+    )
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    freed = 0
+    for turn in range(6):
+        cleaning = bool(turn % 2)
+        running = [
+            subprocess.Popen([sys.executable, "-c", script, str(place), f"{turn}-{k}"], stdout=subprocess.PIPE, text=True)
+            for k in range(8)
+        ]
+        janitor = artifactstore.open(place, cache=None)
+        while any(one.poll() is None for one in running):
+            if cleaning:
+                freed += len(janitor.maintenance.gc(grace=timedelta(0)).manifests)
+            else:
+                time.sleep(0.05)
+        rates[cleaning].append(sum(int(one.communicate()[0]) for one in running) / 5)
+    with_, without = statistics.median(rates[True]), statistics.median(rates[False])
+    return {"commits/s beside clean-ups": with_, "commits/s alone": without, "share": with_ / without, "manifests freed": freed}
 
 
 def deletes(asked: Any) -> dict[str, float]:
@@ -327,6 +361,7 @@ def _git(folder: Path, source: Path, megabytes: int) -> float:
 PARTS: dict[str, Callable[[Any], dict[str, float]]] = {
     "plan": plan,
     "free": free,
+    "beside": beside,
     "deletes": deletes,
     "repack": repack,
     "peers": peers,
