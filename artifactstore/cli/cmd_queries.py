@@ -159,7 +159,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the record of an artifact or a run: what it is, and what it was made from."""
-    with opened(store, "r", at=at) as store_:
+    from artifactstore.work.session.as_of import one_state  # noqa: PLC0415 - `--help` must not load the store
+
+    with opened(store, "r", at=at) as store_, one_state():
         try:
             found = store_.artifact(ref)
         except NotFoundError:

@@ -5,11 +5,11 @@ seen a longer or a different journal reports it, and refuses to write until the 
 """
 
 import re
-import warnings
 from typing import Final, Protocol
 
 from artifactstore.errors import RefusedError
 from artifactstore.model.digest import Digest
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["Heads", "KnownHead", "format_head", "parse_head"]
 
@@ -75,7 +75,7 @@ class KnownHead:
         if self.fault is not None:
             if not self._reported:
                 self._reported = True
-                warnings.warn(self.fault, UserWarning, stacklevel=6)
+                remark(self.fault)
         elif seq and (seq, str(digest)) != self.known:
             self.known = (seq, str(digest))
             self._heads.save(*self.known)

@@ -6,7 +6,6 @@ judge and never looks into facts, except for what moves their bytes (spilled fac
 
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,7 @@ from artifactstore.journal.snapshots import Opener, Snapshot, begin
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_entry, parse_facts
 from artifactstore.runtime.loading import gc_paused
+from artifactstore.runtime.remarks import remark
 from artifactstore.runtime.threads import Pool
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Journal:
         self._make_fold = make_fold
         self._keeper = keeper
         self._open_snapshot = open_snapshot
+        self._ended = False  # whether a cold start has seen that nothing follows
         self._snapshot: Snapshot | None = None  # the fold's start, until a fact is known to vouch for it
         self._cold, self._doubted = True, False
         self._saved = 0
@@ -145,7 +146,7 @@ class Journal:
             try:
                 self.known.begin()
                 joint = self._open_cold(refused if tries <= _TRIES else None)
-                head = self._read_on(self._known)
+                head = self.head if self._ended else self._read_on(self._known)
                 # Segments cover entries up to head - 1 only: if no entry follows them, they do not belong to this journal.
                 believed = joint is None or head > joint
             except (CorruptionError, FormatError):
@@ -164,7 +165,7 @@ class Journal:
         self._cold = False
         if self._read - before > _LONG and self._open_snapshot is not None:
             text = f"{self._read - before:,} entries of {self.backend.url} had to be read one by one"
-            warnings.warn(f"{text}: `artifactstore snapshot` saves other processes from that", UserWarning, stacklevel=5)
+            remark(f"{text}: `artifactstore snapshot` saves other processes from that")
         return self.head
 
     def use_cached_fold(self) -> bool:
@@ -303,12 +304,14 @@ class Journal:
     def _open_cold(self, refused: set[str] | None) -> int | None:
         """Start from a cached fold, a snapshot that is not refused, and from segments; return where segments ended, if any were used.
 
-        Sets `_known`, up to where listings show entries. Two round trips, one without segments, two more with a snapshot.
+        Sets `_known`, up to where listings show entries. Two round trips, one without segments or news, two more with a snapshot.
         """
         kept = None if self._keeper is None else self._keeper.load()
         start = 0 if kept is None else int(kept[0].head)
         self._start(self._make_fold(), Digest.of(self.config.raw, self.config.digest))
-        with Pool(3) as pool:
+        self._ended = False
+        with Pool(4) as pool:
+            after = pool.submit(read_or_none, self.backend, entry_key(start + 1)) if start and self.backend.is_remote else None
             listed = pool.submit(seg.list_derived, self.backend)
             cached_backend = pool.submit(list_folders, self.backend, start + 1, 2)
             if kept is not None and start:
@@ -319,6 +322,7 @@ class Journal:
             derived = listed.result()
             segments = seg.segments_of(derived)
             self._known, more = cached_backend.result()
+            nothing = after is not None and after.result() is None and self._known <= start and not more
             if self._open_snapshot is not None and refused is not None:
                 begun = begin(
                     self.backend, derived, self.fold, refused, open_snapshot=self._open_snapshot, algorithm=self.config.digest
@@ -330,6 +334,8 @@ class Journal:
                         self._saved = 0  # it was downloaded: cache it for the next process
             self._sealed = max([0, *(s.last for s in segments)])
             chosen = seg.choose(segments, self.head) if self._sealed - self.head >= self._few() else []
+            # Nothing follows the cached fold, nor is listed after it: that is not asked again.
+            self._ended = nothing and self.head == start and not chosen
             if self.head != start:
                 self._known, more = 0, True
             behind = max(self._known, chosen[-1].last if chosen else self.head)

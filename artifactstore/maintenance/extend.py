@@ -4,7 +4,6 @@ Log-structured: as many deltas of about one length become one. It is derived dat
 committed: a failure leaves it to the next writer.
 """
 
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +25,7 @@ from artifactstore.maintenance.deltas import Derived, derive_delta, open_members
 from artifactstore.maintenance.snapshot import open_snapshot
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["Publisher"]
 
@@ -130,7 +130,7 @@ class Publisher:
         if found is not None and not self._warned:
             self._warned = True
             text = f"the published snapshots of {journal.backend.url} differ from the journal ({found}): `artifactstore verify` finds where"
-            warnings.warn(text, UserWarning, stacklevel=4)
+            remark(text)
         return found is None
 
     def _publish(self, data: bytes, since: int, seq: int) -> Snapshot:

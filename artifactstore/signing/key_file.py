@@ -2,12 +2,12 @@
 
 import os
 import stat
-import warnings
 from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.local_files import READ
+from artifactstore.runtime.remarks import remark
 from artifactstore.signing.public_keys import PublicKey, crypto, is_supported, public_key, sign_with
 from artifactstore.signing.signer import check_printed_name
 
@@ -129,5 +129,5 @@ def _read(path: Path) -> bytes:
     if len(data) > _LARGEST:
         raise InvalidInputError(f"{path} is not a private key: it has more than {_LARGEST:,} bytes")
     if os.name == "posix" and stat.S_ISREG(mode) and mode & stat.S_IRWXO:
-        warnings.warn(f"other users can read the private key {path}: chmod go-rwx it", UserWarning, stacklevel=4)
+        remark(f"other users can read the private key {path}: chmod go-rwx it")
     return data

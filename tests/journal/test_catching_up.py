@@ -136,12 +136,12 @@ def test_segments_and_a_tail_take_three_or_four_round_trips(trips, behind: int) 
 
 
 @pytest.mark.parametrize("entries", [1, 300, 5000])
-def test_with_a_kept_fold_the_head_is_found_in_two_round_trips(trips, entries: int) -> None:
+def test_with_a_kept_fold_the_head_is_found_in_one_round_trip(trips, entries: int) -> None:
     backend, kept = Remote(), Kept()
     fill(backend, entries)
     journal_of(backend, kept).catch_up()
     journal = journal_of(backend, kept)
-    assert _counted(journal, trips) == 2
+    assert _counted(journal, trips) == 1
     assert journal.head == entries
     assert len(journal.fold.verdicts) > 0
 

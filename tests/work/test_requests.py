@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore import Store
+from artifactstore import CorruptionError, Store
 from artifactstore.backend.memory import MemoryBackend
 from artifactstore.work.views.lineage import Lineage
 
@@ -190,3 +190,27 @@ def test_a_question_sees_what_others_have_done_up_to_its_first_look(history: Sto
     other.put({"auc": 1.0}, "out/model")
     assert [one.version for one in history.find(uses="in/data", name="out/*")] == [1, 2]
     assert history.artifact("out/model").version == 4
+
+
+def test_a_cold_question_with_a_kept_fold_asks_once_whether_anything_follows(history: Store, asked: list[str], tmp_path: Path):
+    def cold() -> Store:
+        asked.clear()
+        return artifactstore.open(history.url, "r", cache=tmp_path / "kept")
+
+    cold().names()
+    known = cold().head
+    assert Counter(asked) == {"read store.json": 1, "read journal": 2, "list journal": 2, "list segments": 1}
+    for more in (1, 2, 5):
+        for number in range(more):
+            history.put({"more": number, "of": more}, "more/data")
+        assert cold().head == history.head != known
+        assert cold().head == history.head
+        assert asked.count("read journal") <= 2 + more
+        known = history.head
+    core = history._session.core()
+    history.put(b"1", "lost")
+    history.put(b"2", "after")
+    core.backend.delete(f"journal/000000000/{core.journal.head - 1:012}.json")
+    for _ in range(2):
+        with pytest.raises(CorruptionError, match="is missing"):
+            cold().names()

@@ -11,7 +11,6 @@ missing. The least recently used objects are evicted first. No failure of the ca
 import os
 import struct
 import time
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
@@ -23,6 +22,7 @@ import xxhash
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import READ, is_own, may_write, read_own
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["FOLDER", "RangeCache", "cache_limit", "cached_bytes", "configure_cache_limit", "remove_all"]
 
@@ -155,7 +155,7 @@ class RangeCache:
         except OSError as error:
             self._broken = True
             text = f"cannot write to the cache folder {self.cache} ({error.strerror or error}): nothing more is cached there"
-            warnings.warn(text, UserWarning, stacklevel=2)
+            remark(text)
             return
         written = None if self._written is None else self._written + size
         if written is None or written > limit // _LOOK:

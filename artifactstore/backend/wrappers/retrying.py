@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -16,6 +15,7 @@ from artifactstore.backend.wrappers.base import Wrapper
 from artifactstore.backend.wrappers.rate_limit import AdaptiveLimiter
 from artifactstore.backend.wrappers.retry_policy import Retries, RetryPolicy, retry_seconds
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError
+from artifactstore.runtime.remarks import remark
 from artifactstore.runtime.threads import cancellable_sleep, is_cancelled
 
 __all__ = ["Retrier", "RetryingBackend"]
@@ -104,7 +104,7 @@ class Retrier:
         if not self.warned and self._clock() - retries.since > self.PATIENCE:
             self.warned = True
             text = f"{self._url} does not answer ({error}): retrying for up to {self._limit(error):.0f} s ($ARTIFACTSTORE_RETRY_SECONDS)"
-            warnings.warn(text, UserWarning, stacklevel=2)
+            remark(text)
 
     def retried(self, call: Callable[[], _T], again: type[BackendError] = BackendError) -> _T:
         """Run a call that raises `BackendError`s, with retries.

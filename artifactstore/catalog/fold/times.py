@@ -4,13 +4,13 @@ The time of an entry is never earlier than the one before, unless by more than a
 storage's own clock, that the earlier times are wrong. From there on time continues from the lower one (a *reset*).
 """
 
-import warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import format_time, parse_time
+from artifactstore.runtime.remarks import remark
 
 if TYPE_CHECKING:
     from artifactstore.model.schema import Entry
@@ -52,7 +52,7 @@ def warn_of_resets(header: Mapping[str, Any], question: str) -> None:
     if resets := header.get("resets"):
         entries = ", ".join(str(one[0]) for one in resets[:3])
         text = f"{question}: a clock was far ahead before entry {entries}, so the times of earlier entries are uncertain; `verify` lists them"
-        warnings.warn(text, UserWarning, stacklevel=5)
+        remark(text)
 
 
 class ClockCheck:

@@ -7,7 +7,6 @@ Chunking never changes a digest; it only decides what can be deduplicated.
 
 import json
 import struct
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -15,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.remarks import remark
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
@@ -156,7 +156,7 @@ def _fastcdc(chunker: tuple[int, int, int]) -> "FastCDC":
 
     if pyfastcdc.FastCDC.__module__.startswith("pyfastcdc.py"):
         text = "pyfastcdc has no compiled part for this platform: chunking is about a hundred times slower"
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        remark(text, RuntimeWarning)
     low, mean, high = chunker
     try:
         return pyfastcdc.FastCDC(mean, min_size=low, max_size=high, normalized_chunking=1)

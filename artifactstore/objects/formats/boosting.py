@@ -3,7 +3,6 @@
 Their scikit-learn classes (`XGBClassifier`, `LGBMRegressor` …) are stored as estimators (`estimators.py`).
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -13,6 +12,7 @@ from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json
 from artifactstore.objects.bounds.forest import UnknownModelError
 from artifactstore.objects.bounds.lightgbm_text import check_lightgbm
 from artifactstore.objects.bounds.xgboost_ubj import check_xgboost
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["LightGbm", "Onnx", "XGBoost"]
 
@@ -24,9 +24,7 @@ def _check_own(check: Callable[[T], None], model: T, what: str) -> None:
     try:
         check(model)
     except UnknownModelError as error:
-        warnings.warn(
-            f"{what} can be read only with trust=: it has {error}, which this version cannot check", UserWarning, stacklevel=8
-        )
+        remark(f"{what} can be read only with trust=: it has {error}, which this version cannot check")
     except ValueError as error:
         raise InvalidInputError(f"{what} is inconsistent ({error}): train it again, or pass format='pickle'") from error
 

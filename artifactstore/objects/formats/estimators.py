@@ -10,7 +10,6 @@ Reading builds objects of the types that the schema names. Besides skops's own l
 
 import io
 import json
-import warnings
 import zipfile
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from artifactstore.objects.formats.arrays import read_header
 from artifactstore.objects.formats.pickled import Pickled
 from artifactstore.objects.formats.sameness import is_plain, what_differs
 from artifactstore.objects.memory_limit import check_memory
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["Estimator"]
 
@@ -137,7 +137,7 @@ class Estimator:
             text = (
                 f"{type(obj).__name__} is stored as a pickle, which can be read only with trust=: skops cannot store it ({error})"
             )
-            warnings.warn(text, UserWarning, stacklevel=8)
+            remark(text)
             Pickled().write(obj, folder)
             return
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:

@@ -7,7 +7,6 @@ is read only with trust.
 """
 
 import importlib
-import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 from artifactstore.errors import CorruptionError, InvalidInputError
 from artifactstore.model.encoding import canonical_json, parse_json
 from artifactstore.objects.base import ReadFolder, WriteFolder, stored_json, zipped
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["Keras"]
 
@@ -57,9 +57,7 @@ class Keras:
                         config = parse_json(data, name)
                         if own := sorted({f"{module}.{name}" for module, name, _ in _own_classes(config)}):
                             text = f"this Keras model has classes of your own ({', '.join(own)}): a process that reads it needs their modules"
-                            warnings.warn(
-                                f"{text}, or custom_objects=; their code is not stored with it", UserWarning, stacklevel=8
-                            )
+                            remark(f"{text}, or custom_objects=; their code is not stored with it")
                         data = canonical_json(_numbered(config, {}))
                     elif name == _ABOUT:
                         about = parse_json(data, name)

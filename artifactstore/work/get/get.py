@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -25,6 +24,7 @@ from artifactstore.objects.registry import read_object
 from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.trust import NOTHING, Trust, trust_of
 from artifactstore.runtime.local_files import temporary
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.session.origins import remember
 from artifactstore.work.session.session import Session
@@ -326,7 +326,7 @@ def _materialised(
             return next(filter(None, map(trees.find, wholes)), None) or trees.get(key, total, materialise, is_right)
         except CacheError as error:
             text = f"{error}: the files are in a temporary folder until this process ends; pass to= to choose a folder"
-            warnings.warn(text, UserWarning, stacklevel=2)
+            remark(text)
     temporary = Path(_temporary_folder())
     try:
         return TreeCache(temporary).get(key, total, materialise)

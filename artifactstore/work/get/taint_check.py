@@ -1,6 +1,5 @@
 """Taint checks on read: refuse or warn for tainted content, and warn for content made from it."""
 
-import warnings
 from typing import Any
 
 from artifactstore.catalog.fold.state import State
@@ -9,6 +8,7 @@ from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import RefusedError
 from artifactstore.model.reference import Reference
 from artifactstore.printable import visible
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.session.session import Session
 
 __all__ = ["check_taint", "taint_above"]
@@ -34,9 +34,9 @@ def check_taint(session: Session, ref: str, found: Resolved) -> None:
                 f"{found.name}:{alias} points to {what}, which is tainted: {reason}; move the alias, or ask for {what} itself",
                 reasons=(reason,),
             )
-        warnings.warn(f"{what} is tainted: {reason}", UserWarning, stacklevel=5)
+        remark(f"{what} is tainted: {reason}")
     elif above:
-        warnings.warn(f"{what} was made from {above}", UserWarning, stacklevel=5)
+        remark(f"{what} was made from {above}")
 
 
 def taint_above(state: State, digest: str) -> str:

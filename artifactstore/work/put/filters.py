@@ -1,13 +1,13 @@
 """Filters of a source: `exclude=` patterns as in `.gitignore`, and warnings about files included by mistake."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.secrets import secrets_among
 
 __all__ = ["Excluder", "hint_secret"]
@@ -80,7 +80,7 @@ class Excluder:
                         f"{self._option}=[{self._given[at]!r}] matches nothing: {_RELATIVE}; expected {meant!r}"
                     )
         named = ", ".join(repr(self._given[at]) for at in idle)
-        warnings.warn(f"{self._option}=[{named}] matched nothing: {_RELATIVE}", UserWarning, stacklevel=6)
+        remark(f"{self._option}=[{named}] matched nothing: {_RELATIVE}")
 
     def _inside(self, idle: list[int], disk: str) -> list[int]:
         """Return the patterns that match nothing in excluded folders either, as far as those were checked."""
@@ -175,4 +175,4 @@ def hint_secret(paths: Iterable[str]) -> None:
             f"{', '.join(map(repr, found[:3]))}{more} may hold secrets, and stored content is permanent: "
             f"exclude=[{Path(found[0]).name!r}] leaves out what must not go in"
         )
-        warnings.warn(text, UserWarning, stacklevel=6)
+        remark(text)

@@ -1,6 +1,5 @@
 """Deduplication shared by puts and imports: candidate manifests with known chunks, and writing a manifest."""
 
-import warnings
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -15,6 +14,7 @@ from artifactstore.errors import CorruptionError, FormatError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.session.session import Session
 
 __all__ = ["candidates", "distrust", "fresh_hooks", "known_chunks", "store_manifest"]
@@ -127,5 +127,5 @@ def distrust(session: Session, distrusted: set[str], false: FalseChunksError) ->
     for digest in sorted(digests - freed):
         what = f"the manifest of {digest}" if digest else "the ledger of an interrupted upload, in the cache,"
         text = f"{what} is false and is not used: {false}; `artifactstore verify --level frames` names the entry and the actor"
-        warnings.warn(text, UserWarning, stacklevel=8)
+        remark(text)
     distrusted |= digests

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +25,7 @@ from artifactstore.model.digest import Digest
 from artifactstore.model.facts import Fact
 from artifactstore.model.listing import Extra, identify_lines, plain_line
 from artifactstore.objects.trust import record_own
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.get.artifact import Artifact, of_committed
 from artifactstore.work.put.arguments import (
     Description,
@@ -106,9 +106,9 @@ def _put(
     if found.root and found.onto is None:
         remember(session, found.root, made, how="put", exclude=chosen.get("exclude", ()), links=chosen.get("links", "keep"))
     if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
-        warnings.warn(lacking, UserWarning, stacklevel=4)
+        remark(lacking)
     if kind is not None and made.kind != kind:
-        warnings.warn(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already", UserWarning, stacklevel=4)
+        remark(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already")
     return made
 
 

@@ -1,7 +1,6 @@
 """Sources of a put: a file, a folder or a URL, listed and filtered before any content is read."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from artifactstore.model.path_clashes import case_clashes, check_tree
 from artifactstore.objects.base import WriteFolder
 from artifactstore.objects.registry import write_object
 from artifactstore.runtime.loading import LOADING
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.put.arguments import FolderOptions, PutOptions, PutRequest
 from artifactstore.work.put.filters import Excluder
 from artifactstore.work.put.known_content import candidates
@@ -274,7 +274,7 @@ class _OwnFolders:
         if self._found:
             more = f" and {len(self._found) - 1} more" if len(self._found) > 1 else ""
             text = f"{self._found[0]!r}{more} is a store or a cache of artifactstore: it is left out"
-            warnings.warn(text, UserWarning, stacklevel=6)
+            remark(text)
 
 
 class _SuspectFolder:
@@ -290,7 +290,7 @@ class _SuspectFolder:
     def warn(self) -> None:
         if self._first:
             text = f"{self._first} is stored too; pass exclude=[{self._first.rpartition('/')[2]!r}] to leave it out"
-            warnings.warn(text, UserWarning, stacklevel=6)
+            remark(text)
 
 
 # -- behind a URL
@@ -365,4 +365,4 @@ def _warn_clashes(folder: Folder) -> None:
     if clashes:
         first, second = clashes[0]
         text = f"{len(clashes)} names differ only by case or by how accents are written ({first!r} and {second!r}): Windows and macOS cannot have both"
-        warnings.warn(text, UserWarning, stacklevel=6)
+        remark(text)

@@ -1,11 +1,11 @@
 """Opening a store with mirrors: copies that damaged and missing objects are read from."""
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from artifactstore.errors import BackendError, InvalidInputError, NotFoundError
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.repair.copies import open_copies
 from artifactstore.work.session.mirrored import Mirrors
 from artifactstore.work.session.session import Session
@@ -29,7 +29,7 @@ def open_with_mirrors(url: str | os.PathLike[str] | None, mirrors: Any, options:
         except BackendError as error:
             if isinstance(error, NotFoundError) or not error.transient:
                 raise
-            warnings.warn(f"a mirror cannot be reached and is left out: {error}", UserWarning, stacklevel=4)
+            remark(f"a mirror cannot be reached and is left out: {error}")
     session = Session(url, **options, mirrors=Mirrors(found) if found else None)
     own = session.known_store
     for one in found:

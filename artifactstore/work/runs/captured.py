@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from artifactstore.catalog.lineage import history_of
 from artifactstore.content.write.source import Folder, from_bytes, from_file
 from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.facts import Fact
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.put import put as _put
 from artifactstore.work.put.arguments import PutRequest
 from artifactstore.work.runs.capture.environment import ci_claims, environment
@@ -111,7 +111,7 @@ class Capture:
         known = _environments.setdefault(json.dumps(found, sort_keys=True), {})
         made = [self._step(run, "environment", lambda: _put.found_object(found, {"format": "json"}), {}, known)]
         for text in self._problems:
-            warnings.warn(captured(text), UserWarning, stacklevel=6)
+            remark(captured(text))
         if not self._code:
             return made
         tree, parts = self._tree, self._program.parts
@@ -133,7 +133,7 @@ class Capture:
         if tree is not None:
             if tree.skipped:
                 about["skipped"] = json_safe(tree.skipped[:_MOST])
-                warnings.warn(f"not stored with the code: {skipped_text(tree.skipped)}", UserWarning, stacklevel=6)
+                remark(f"not stored with the code: {skipped_text(tree.skipped)}")
             about = {**about, "kind": "git", "folder": _inside(self._here, tree.root), **tree.about}
             made.append(self._step(run, "code", lambda: _found_tree(tree, about), about, tree.digests))
             if self._history and "commit" in tree.about:
@@ -144,7 +144,7 @@ class Capture:
         if because:
             more = f"; and {len(because) - _SHOWN} more" if len(because) > _SHOWN else ""
             text = captured(f"the code is not complete: {'; '.join(because[:_SHOWN])}{more}")
-            warnings.warn(text, UserWarning, stacklevel=6)
+            remark(text)
         if outside:
             made.append(self._step(run, "modules", lambda: _found_parts(parts, outside), {}))
         return made
@@ -187,7 +187,7 @@ class Capture:
                     known[store] = prepared.digest
             except (ConflictError, InvalidInputError) as error:
                 # The run itself must not fail for it.
-                warnings.warn(f"the {role} of the run {run} is not recorded: {error}", UserWarning, stacklevel=7)
+                remark(f"the {role} of the run {run} is not recorded: {error}")
                 with self._session.state() as state:
                     return Prepared([], state.head, "")
             fact: Fact = {"fact": "used", "run": run, "digest": prepared.digest, "role": role}
@@ -209,7 +209,7 @@ class Capture:
             folder = mkdtemp(prefix="artifactstore-")
         except OSError as error:
             text = f"the history of {tree.root} is not recorded: cannot write a temporary file ({error.strerror or error})"
-            warnings.warn(text, UserWarning, stacklevel=6)
+            remark(text)
             return
         path = Path(folder) / "history.bundle"
 
@@ -218,7 +218,7 @@ class Capture:
 
         finalize(find, rmtree, folder, ignore_errors=True)  # needed until it is committed, which may be retried
         if not bundle(tree.root, path):
-            warnings.warn(f"the history of {tree.root} is not recorded: git cannot write it", UserWarning, stacklevel=6)
+            remark(f"the history of {tree.root} is not recorded: git cannot write it")
             return
         yield self._step(run, "history", find, {}, known)
 
@@ -266,7 +266,7 @@ def _found_tree(tree: Tree, about: dict[str, Any]) -> _put.PutSource:
         skipped = [(path, "has changed since, and was not kept") for path in lost]
         about |= {"skipped": json_safe([*tree.skipped, *skipped][:_MOST]), "altered": True}
         about |= {"complete": False, "because": [*about.get("because", ()), f"not stored: {skipped_text(skipped)}"]}
-        warnings.warn(f"not stored with the code: {skipped_text(skipped)}", UserWarning, stacklevel=9)
+        remark(f"not stored with the code: {skipped_text(skipped)}")
     return _put.PutSource(Folder(files=files, links=sorted(tree.links)), modes=True, root=str(tree.root), likely_known=True)
 
 

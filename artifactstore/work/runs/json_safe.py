@@ -2,13 +2,13 @@
 
 import math
 import operator
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.json_values import fields_of, json_value, number_of
 from artifactstore.model.redaction import MARK
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.secrets import captured
 
 __all__ = ["escape_undecodable", "json_safe", "numbers", "parameters", "whole_number"]
@@ -43,7 +43,7 @@ def parameters(given: Any) -> dict[str, Any]:
     if new:
         _warned.update(new)
         text = f"parameters that look like secrets are recorded as {MARK}: {', '.join(new[:10])}"
-        warnings.warn(text, UserWarning, stacklevel=5)
+        remark(text)
     return shown
 
 

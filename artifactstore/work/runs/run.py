@@ -5,7 +5,6 @@ import inspect
 import os
 import time
 import traceback
-import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast
@@ -16,6 +15,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.json_values import json_value
 from artifactstore.model.reference import Referable, as_reference, check_name
 from artifactstore.objects.registry import check_expected
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.get.taint_check import check_taint
@@ -247,7 +247,7 @@ class Run:
     def _warn_once(self, what: str, text: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            warnings.warn(f"{text} (run {self.id[:12]}; warned once)", UserWarning, stacklevel=4)
+            remark(f"{text} (run {self.id[:12]}; warned once)")
 
     def measure(self, ref: str | Referable, metrics: Mapping[str, float], *, on: str | Referable | None = None) -> None:
         """Record metrics of an artifact, measured by this run.

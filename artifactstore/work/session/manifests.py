@@ -1,7 +1,6 @@
 """Manifest reader: finds the current manifest of an artifact, reads it from the cache, and again if it was moved (docs/reference/protocol.md, rule 8)."""
 
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +17,7 @@ from artifactstore.content.read.open_file import prove
 from artifactstore.errors import ArtifactStoreError, CorruptionError, FormatError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.reference import Reference
+from artifactstore.runtime.remarks import remark
 from artifactstore.runtime.threads import Pool
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.write_guard import incomplete_copy_error
@@ -236,7 +236,7 @@ class ManifestReader:
         """Warn once of an unusable manifest."""
         if holder not in self._reported:
             self._reported.add(holder)
-            warnings.warn(f"{text}; `artifactstore verify` names the entry and the actor", UserWarning, stacklevel=7)
+            remark(f"{text}; `artifactstore verify` names the entry and the actor")
 
     def _load(self, core: Core, holder: str, digest: str, expected: str) -> Manifest:
         """Return a manifest if it matches the journal: the only function that accepts a manifest for a digest."""

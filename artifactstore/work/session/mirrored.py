@@ -5,7 +5,6 @@ A mirror is asked for bytes, never whether something exists: where the journal e
 """
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from artifactstore.journal.chain import entry_key, previous_of
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config, parse_config
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["MirroredJournal", "Mirrors"]
 
@@ -91,7 +91,7 @@ class Mirrors:
             self.saved.update(new)
             some = ", ".join(list(new)[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
             text = f"{some} in {url} cannot be read and came from the mirror {', '.join(sorted({*new.values()}))}"
-            warnings.warn(f"{text}: run `artifactstore repair`", UserWarning, stacklevel=8)
+            remark(f"{text}: run `artifactstore repair`")
 
     # -- the history
 

@@ -6,7 +6,6 @@ Reads only: a writer must read the journal's head first, and gets an error while
 import json
 import os
 import time
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.atomic_files import replace_whole
 from artifactstore.runtime.local_files import read_own
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["OfflineFallback"]
 
@@ -70,7 +70,7 @@ class OfflineFallback:
         if not self.offline:
             self._away = time.monotonic() + _AWAY
             text = f"{self.backend.url} is unreachable: answering from the cache, {known}. The error was: {error}"
-            warnings.warn(text, UserWarning, stacklevel=6)
+            remark(text)
 
     # -- store.json, by the backend's URL
 

@@ -6,7 +6,6 @@ Connects lazily: opening reads `store.json` only, and the first write creates it
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -27,6 +26,7 @@ from artifactstore.model.reference import PinnedReference, Reference
 from artifactstore.model.version import VERSION
 from artifactstore.runtime.loading import LOADING
 from artifactstore.runtime.local_files import may_write, write_gitignore
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.session.as_of import is_first, state_at
 from artifactstore.work.session.caches import FoldCache, LastHead
 from artifactstore.work.session.core import Core, Watch
@@ -245,7 +245,7 @@ class Session:
                 with self._lock:
                     self._core = self._core or self._assemble(config)
                 if self._embedded:
-                    warnings.warn(f"no store was named: using {self.url}", UserWarning, stacklevel=4)
+                    remark(f"no store was named: using {self.url}")
         core = self.core()
         if core.config.digest != digest:
             raise AlreadyExistsError(

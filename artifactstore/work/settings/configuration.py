@@ -6,7 +6,6 @@ Imports little: completion in a shell reads them, too.
 import os
 import stat
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.runtime.local_files import is_own
+from artifactstore.runtime.remarks import remark
 
 __all__ = ["NamedStore", "Setting", "absolute", "configuration", "project_file", "user_file", "user_folder"]
 
@@ -186,7 +186,7 @@ def _warn_of_others(path: Path, *, own: bool) -> None:
         if st.st_uid in {0, getattr(os, "getuid", int)()} or not own
         else f"it belongs to another user; chown {path}"
     )
-    warnings.warn(f"other users can change {path}, which decides what your stores are: {mend}", UserWarning, stacklevel=2)
+    remark(f"other users can change {path}, which decides what your stores are: {mend}")
 
 
 def _checked(table: Mapping[str, Any], keys: Mapping[str, tuple[type, ...]], path: Path, where: str) -> Mapping[str, Any]:

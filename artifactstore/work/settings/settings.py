@@ -1,7 +1,6 @@
 """Settings: the URL of the store, the cache folder, the actor. The environment is read here only."""
 
 import os
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.actor import Actor
 from artifactstore.model.reference import names_relative_to
 from artifactstore.runtime.local_files import is_own, may_write
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.settings.configuration import absolute, configuration, user_folder
 from artifactstore.work.settings.paths import local_path
 
@@ -192,11 +192,7 @@ def cache_folder(cache: Any) -> Path | None:
 
 
 def _without_cache(why: str) -> None:
-    warnings.warn(
-        f"{why}: working without a cache; set ARTIFACTSTORE_CACHE to a folder of your own, or to the empty string",
-        UserWarning,
-        stacklevel=5,
-    )
+    remark(f"{why}: working without a cache; set ARTIFACTSTORE_CACHE to a folder of your own, or to the empty string")
 
 
 def author(tool: str) -> Actor:

@@ -3,7 +3,6 @@
 import atexit
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.versions import Resolved
 from artifactstore.errors import NotFoundError
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.session.session import Session
 from artifactstore.work.tracking import inherited_runs
 from artifactstore.work.tracking.inherited_runs import Inbox, Posted
@@ -151,7 +151,7 @@ def current(session: Session) -> Tracker | None:
 
 def _warn_of_several(count: int, what: str) -> None:
     text = f"{count} runs are active, and this {what} belongs to none: its reads and puts are recorded for none of them"
-    warnings.warn(text, UserWarning, stacklevel=6)
+    remark(text)
 
 
 def enclosing_run(session: Session) -> str | None:
@@ -215,7 +215,7 @@ def rejoin(tracker: Tracker) -> Tracker:
     found = _join(tracker.session, tracker.store, tracker.run, None)  # it has ended, or its process publishes nothing
     if found._has_ended():  # noqa: SLF001 - of this module
         text = f"the run {tracker.run} has ended in its own process: reads and puts of this process are recorded for none"
-        warnings.warn(text, UserWarning, stacklevel=5)
+        remark(text)
     return found
 
 

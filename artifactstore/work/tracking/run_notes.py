@@ -2,7 +2,6 @@
 
 import os
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -11,6 +10,7 @@ from typing import Any, Final
 from artifactstore.content.read.tree_cache import digest_of_tree
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.facts import Fact
+from artifactstore.runtime.remarks import remark
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
@@ -217,4 +217,4 @@ class RunRecord:
             self.flush()
         except ArtifactStoreError as error:
             text = f"what this process read for the run {self.run} was not recorded: {error}"
-            warnings.warn(text, UserWarning, stacklevel=2)
+            remark(text)
