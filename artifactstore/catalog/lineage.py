@@ -122,7 +122,15 @@ class RunInfo:
 def run_info(state: State, run: str, now: datetime | None = None, series: Callable[[str], Any] | None = None) -> RunInfo:
     """Return the record of a started run; `now` decides whether it still counts as running, `series` reads a metric's history."""
     own = state.metrics.get(f"run:{run}", {})
-    return record_of(state, run, row=state.runs[run], metrics=own, outputs=output_metrics(state, run), now=now, series=series)
+    return record_of(
+        state,
+        run,
+        row=state.runs[run],
+        metrics=own,
+        outputs=output_metrics(state.edges, state.metrics, run),
+        now=now,
+        series=series,
+    )
 
 
 def record_of(
@@ -130,8 +138,8 @@ def record_of(
     run: str,
     *,
     row: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    outputs: Mapping[str, float],
+    metrics: dict[str, float],
+    outputs: dict[str, float],
     now: datetime | None,
     series: Callable[[str], Any] | None,
 ) -> RunInfo:
@@ -148,14 +156,14 @@ def record_of(
         parent=row.get("parent"),
         error=row.get("error"),
         command=tuple(row.get("command", ())),
-        metrics=dict(metrics),
+        metrics=metrics,
         code=code_of(state, run)[1],
         reads_seen=row.get("reads_seen"),
         around=tuple(row.get("around", ())),
         around_more=row.get("around_more", 0),
         programs=tuple(row.get("programs", ())),
         not_finite=row.get("not_finite", {}),
-        output_metrics=dict(outputs),
+        output_metrics=outputs,
         _series=series,
     )
 
@@ -167,12 +175,12 @@ def status_of(row: Mapping[str, Any], now: datetime | None) -> str:
     return "running" if now is None or now - parse_time(row.get("seen", row["time"])) <= STALE else "abandoned"
 
 
-def output_metrics(state: State, run: str) -> dict[str, float]:
+def output_metrics(edges: Mapping[str, Any], metrics: Mapping[str, Any], run: str) -> dict[str, float]:
     """Return the latest value of each metric of what a run produced; the last output that has it counts."""
     found: dict[str, float] = {}
-    for edge in state.edges.get(run, ()):
+    for edge in edges.get(run, ()):
         if edge["fact"] == "produced":
-            found |= state.metrics.get(edge["digest"], {})
+            found |= metrics.get(edge["digest"], {})
     return found
 
 

@@ -30,9 +30,9 @@ class Candidate:
 
     def __init__(self, run: str, params: Any, metrics: Any, outputs: Any, make: Callable[[Any], RunInfo]) -> None:
         self.id = run
-        self.params: Mapping[str, Any] = params
-        self.metrics: Mapping[str, float] = metrics
-        self.output_metrics: Mapping[str, float] = outputs
+        self.params: dict[str, Any] = params
+        self.metrics: dict[str, float] = metrics
+        self.output_metrics: dict[str, float] = outputs
         self._make = make
         self._info: RunInfo | None = None
 
@@ -47,25 +47,24 @@ class Candidate:
 
 
 def candidates(state: State, rows: Mapping[str, Any], make: Callable[[Candidate], RunInfo]) -> list[Candidate]:
-    """Return runs as candidates; `rows` are theirs, `make` returns the whole record of one."""
+    """Return runs as candidates; `rows` are theirs, `make` returns the whole record of one. Their edges are not read."""
     many = len(rows) * _MANY > len(state.runs)
     metrics = plain(state.metrics) if many else state.metrics
-    outputs = _measured_outputs(state, metrics) if many else partial(output_metrics, state)
+    outputs = _measured_outputs(state, metrics) if many else partial(output_metrics, state.edges, metrics)
     return [Candidate(run, row.get("params", {}), metrics.get(f"run:{run}", {}), outputs(run), make) for run, row in rows.items()]
 
 
-def _measured_outputs(state: State, metrics: Mapping[str, Any]) -> Callable[[str], Mapping[str, float]]:
+def _measured_outputs(state: State, metrics: Mapping[str, Any]) -> Callable[[str], dict[str, float]]:
     """Return a function from a run to the metrics of what it produced, without a look at the edges of each."""
-    found: dict[str, Mapping[str, float]] = {}
+    found: dict[str, dict[str, float]] = {}
     several: set[str] = set()
     for digest, runs in state.produced_by.items():
         if (values := metrics.get(digest)) is not None:
             several.update(run for run in runs if run in found)
             found.update(dict.fromkeys(runs, values))
     for run in several:  # the order of its outputs decides
-        found[run] = output_metrics(state, run)
-    none: Mapping[str, float] = {}
-    return lambda run: found.get(run, none)
+        found[run] = output_metrics(state.edges, metrics, run)
+    return lambda run: found.get(run, {})
 
 
 def records(state: State, chosen: Sequence[Candidate]) -> list[RunInfo]:

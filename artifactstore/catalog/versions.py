@@ -11,7 +11,6 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.fold.times import is_uncertain
 from artifactstore.catalog.spill.table import keys_with_prefix
 from artifactstore.errors import InvalidInputError, NotFoundError
-from artifactstore.habits import reference_hint
 from artifactstore.model.encoding import parse_time
 from artifactstore.model.reference import Reference
 from artifactstore.runtime.records import dataclass
@@ -163,6 +162,8 @@ def resolve(state: State, ref: Reference, *, tainted: bool = False) -> Resolved:
     elif ref.alias is not None:
         found = alias_of(state, ref.name, ref.alias)
         if found is None:
+            from artifactstore.habits import reference_hint  # noqa: PLC0415 - only for a message
+
             known = sorted(a for a, moves in state.aliases.get(ref.name, {}).items() if moves[-1]["version"] is not None)
             raise NotFoundError(
                 f"{ref.name} has no alias {ref.alias!r}{reference_hint(f'{ref.name}:{ref.alias}')}"

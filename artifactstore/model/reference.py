@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.habits import reference_hint
 from artifactstore.runtime.records import dataclass
 
 __all__ = [
@@ -151,6 +150,8 @@ class Reference:
             raise InvalidInputError(
                 f"{text!r} has {len(found)} selectors, {' and '.join(found)}, which may contradict: pass one of them"
             )
+        from artifactstore.habits import reference_hint  # noqa: PLC0415 - only for a message
+
         raise InvalidInputError(f"{text!r} is not a reference{reference_hint(text)}; expected {_FORM}")
 
     def __str__(self) -> str:

@@ -56,13 +56,19 @@ def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Sele
         if status is not None:
             rows = {run: row for run, row in rows.items() if status_of(row, now) == status}
 
-        def record(one: Candidate) -> RunInfo:
-            read = partial(_history, session, one.id)
-            known = {"row": rows[one.id], "metrics": one.metrics, "outputs": one.output_metrics}
-            return record_of(state, one.id, **known, now=now, series=read)
+        def read(run: str) -> Any:
+            return partial(_history, session, run)
 
-        found = candidates(state, rows, record)
-        return (chosen or Selection()).of(found, partial(histories, session), partial(records, state))
+        def record(one: Candidate) -> RunInfo:
+            known = {"row": rows[one.id], "metrics": one.metrics, "outputs": one.output_metrics}
+            return record_of(state, one.id, **known, now=now, series=read(one.id))
+
+        chosen = chosen or Selection()
+        if chosen.where or chosen.limit is not None:
+            return chosen.of(candidates(state, rows, record), partial(histories, session), partial(records, state))
+        if name is None:
+            load(state.metrics, state.edges)
+        return chosen.of([run_info(state, run, now, read(run)) for run in rows], partial(histories, session))
 
 
 def _now(session: Session, state: State) -> datetime:
