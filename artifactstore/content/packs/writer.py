@@ -4,6 +4,7 @@ import threading
 from array import array
 from collections import deque
 from concurrent.futures import Future
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from artifactstore.backend.base import Backend
@@ -193,6 +194,29 @@ class Packer:
             if theirs.bases:
                 self._refer(len(ours), theirs.bases.get(i))
             ours.add(theirs.digests[i], theirs.sizes[i], number, theirs.offsets[i], theirs.stored[i], theirs.codecs[i])
+
+    def copy_run(self, manifest: Manifest, low: int, high: int) -> None:
+        """Append the records of many chunks as `copy` does, column by column; those that ride inline one by one."""
+        theirs, ours = manifest.chunks, self.manifest.chunks
+        packs = theirs.packs[low:high]
+        if packs and min(packs) < 0:
+            inline = [low + i for i, pack in enumerate(packs) if pack < 0]
+            for begin, end in pairwise([low - 1, *inline, high]):
+                if begin + 1 < end:
+                    self.copy_run(manifest, begin + 1, end)
+                if end < high:
+                    self.copy(manifest, end, end + 1)
+            return
+        numbers = {pack: self._number(manifest.packs[pack]) for pack in dict.fromkeys(packs)}
+        if theirs.bases:
+            for i in range(low, high):
+                self._refer(len(ours) + i - low, theirs.bases.get(i))
+        ours.digests.data += theirs.digests.data[low * SIZE : high * SIZE]
+        ours.sizes += theirs.sizes[low:high]
+        ours.packs += array("i", map(numbers.__getitem__, packs))
+        ours.offsets += theirs.offsets[low:high]
+        ours.stored += theirs.stored[low:high]
+        ours.codecs += theirs.codecs[low:high]
 
     def _refer(self, number: int, base: Extent | None) -> None:
         """Make a chunk record a delta to `base`, whose pack must live as long as the chunk."""

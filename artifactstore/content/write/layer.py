@@ -1,10 +1,10 @@
 """Layers: the manifest of stored files with others laid over them. The files that stay are copied as records; none is read."""
 
-import heapq
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from artifactstore.backend.base import Backend
+from artifactstore.content.manifests.compact_lists import SIZE
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.writer import Packer
@@ -12,8 +12,6 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.path_clashes import clash
 
 __all__ = ["Layers", "lay_over"]
-
-_ROWS: Final = 4096  # files closed at a time
 
 
 class Layers:
@@ -52,22 +50,17 @@ def lay_over(
     """
     prefix = f"{at}/" if at else ""
     links = {prefix + path: target for path, target in upper.links}
-    kept = [
-        (path, row)
-        for row, path in enumerate(lower.paths)
-        if path not in links and not _replaced(upper, prefix, path) and not without(path)
-    ]
+    gone = {prefix + path for path in upper.paths} | links.keys()
+    kept = [(path, row) for row, path in enumerate(lower.paths) if path not in gone and not without(path)]
     made = Manifest(lower.algorithm, modes=lower.modes or upper.modes)
     packer = Packer(backend, made, KnownChunks())
     try:
-        _copy_files(packer, made, _in_order(lower, kept, upper, prefix))
+        _copy_files(packer, made, _runs(lower, kept, upper, prefix), upper, prefix)
         packer.finish()
         packer.wait()
     finally:
         packer.close()
-    for path, target in lower.links:
-        if path not in links and not _replaced(upper, prefix, path) and not without(path):
-            links[path] = target
+    links |= {path: target for path, target in lower.links if path not in gone and not without(path)}
     made.links = sorted(links.items(), key=lambda one: one[0].encode())
     folders = {prefix + path for path in upper.folders} | {path for path in lower.folders if not without(f"{path}/")}
     if at and not (upper.paths or upper.folders or upper.links):
@@ -85,42 +78,55 @@ def lay_over(
     return Layers(made, kept, packer.uploaded, packer.packs)
 
 
-def _replaced(upper: Manifest, prefix: str, path: str) -> bool:
-    """Return whether the upper layer has a file or a link at a path."""
-    return path.startswith(prefix) and upper.index(path[len(prefix) :]) is not None
+def _runs(lower: Manifest, kept: list[tuple[str, int]], upper: Manifest, prefix: str) -> Iterator[tuple[Manifest, int, int]]:
+    """Yield the files of both by their paths in UTF-8: (manifest, its first row, one past its last) of neighbours in one of them."""
+    keys = [path.encode() for path, _ in kept] if len(upper.paths) else []
+    at = 0
+
+    def below(stop: int) -> Iterator[tuple[Manifest, int, int]]:
+        nonlocal at
+        while at < stop:
+            first = row = kept[at][1]
+            while at < stop and kept[at][1] == row:
+                at, row = at + 1, row + 1
+            yield lower, first, row
+
+    first = 0
+    for row, path in enumerate(upper.paths):
+        place = bisect_left(keys, f"{prefix}{path}".encode(), at)
+        if place > at:
+            if first < row:
+                yield upper, first, row
+            yield from below(place)
+            first = row
+    if first < len(upper.paths):
+        yield upper, first, len(upper.paths)
+    yield from below(len(kept))
 
 
-def _in_order(
-    lower: Manifest, kept: list[tuple[str, int]], upper: Manifest, prefix: str
-) -> Iterator[tuple[bytes, Manifest, int]]:
-    """Yield the files of both, by their paths in UTF-8."""
-    below = ((path.encode(), lower, row) for path, row in kept)
-    above = ((f"{prefix}{path}".encode(), upper, row) for row, path in enumerate(upper.paths))
-    return heapq.merge(below, above, key=lambda one: one[0])
-
-
-def _copy_files(packer: Packer, made: Manifest, files: Iterator[tuple[bytes, Manifest, int]]) -> None:
-    rows: list[tuple[str, int, bytes, bool, int]] = []
-    proven: set[int] = set()
+def _copy_files(packer: Packer, made: Manifest, runs: Iterator[tuple[Manifest, int, int]], upper: Manifest, prefix: str) -> None:
     every = True
-    for count, (path, manifest, row) in enumerate(files):
-        first = manifest.first
-        packer.copy(manifest, first[row], first[row + 1])
-        rows.append((path.decode(), manifest.sizes[row], manifest.digests[row], bool(manifest.executable[row]), len(made.chunks)))
-        if first[row + 1] - first[row] > 1:
-            if manifest.is_proven(row):
-                proven.add(count)
-            else:
-                every = False
-        if len(rows) == _ROWS:
-            made.close_files(rows)
-            rows = []
-    if rows:
-        made.close_files(rows)
+    for manifest, low, high in runs:
+        first, begin = manifest.first, len(made.chunks)
+        count = len(made.paths)
+        packer.copy_run(manifest, first[low], first[high])
+        shift = begin - first[low]
+        start = prefix if manifest is upper else ""
+        made.paths.extend([f"{start}{path}" for path in manifest.paths[low:high]] if start else manifest.paths[low:high])
+        made.sizes += manifest.sizes[low:high]
+        made.digests.data += manifest.digests.data[low * SIZE : high * SIZE]
+        made.executable += manifest.executable[low:high]
+        made.first.extend([one + shift for one in first[low + 1 : high + 1]])
+        if manifest.all_proven:
+            made.proven.update(range(count, count + high - low))
+        else:
+            for row in range(low, high):
+                if manifest.is_proven(row):
+                    made.proven.add(count + row - low)
+                else:
+                    every = False
     if every:
-        made.all_proven = True
-    else:
-        made.proven = proven
+        made.all_proven, made.proven = True, set()
 
 
 def _above(path: str) -> Iterator[str]:
