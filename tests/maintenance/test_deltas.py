@@ -404,7 +404,7 @@ def test_whatever_fails_on_the_way_no_harm_is_done_and_a_later_writer_publishes(
             shutil.rmtree(path)
         else:
             pytest.fail("a writer that seals makes more requests than were tried")
-        assert at > 6
+        assert at >= 6  # the listing, the segment, what there is, the delta, its fact and its pointer
 
 
 def _failing(backend: Any, at: int, *, lasting: bool) -> list[int]:
