@@ -63,7 +63,11 @@ def offered(line: str) -> tuple[str, list[str]]:
 
 VERSIONS = ["churn/model:latest", "churn/model:production", "churn/model:v3", "churn/model:v2", "churn/model:v1"]
 OFFERS: list[tuple[str, str, list[str]]] = [
-    ("x ver", "space", ["verify", "versions"]),
+    ("x ver", "space", ["verify", "verify-folder", "versions"]),
+    ("x --json ver", "space", ["verify", "verify-folder", "versions"]),
+    ("x --store PLACE --json ver", "space", ["verify", "verify-folder", "versions"]),
+    ("x --json show so", "nospace", ["solo"]),
+    ("x --store none --json show ch", "nospace", []),
     ("x completion ", "space", ["bash", "zsh", "fish", "powershell"]),
     ("x --v", "space", ["--version"]),
     ("x verify --lev", "space", ["--level"]),

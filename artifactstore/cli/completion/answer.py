@@ -86,8 +86,20 @@ def split(line: str, shell: str = "bash") -> list[str]:
     return [*words, word]
 
 
+def _in_order(words: list[str]) -> list[str]:
+    """Put `--store URL` and `--json` that are before the command behind it, as the command line does; the last word is being typed."""
+    at = 0
+    while at < len(words) - 1 and (words[at] in {"--store", "--json"} or words[at].startswith("--store=")):
+        at += 2 if words[at] == "--store" else 1
+    rest = words[at:]
+    if not rest:
+        return ["ls", *words]  # a URL is being typed
+    return [rest[0], *words[:at], *rest[1:]] if len(rest) > 1 else rest
+
+
 def candidates(words: list[str], load: Callable[[], None]) -> Offer:
     """Return what may be offered for the last of the words behind the program's name; `load` imports all commands."""
+    words = _in_order(words)
     *before, word = words or [""]
     cache = _cache()
     commands = _commands(cache, load)

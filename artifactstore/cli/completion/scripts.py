@@ -64,7 +64,9 @@ _POWERSHELL: Final = r"""# completion of artifactstore for PowerShell; in $PROFI
 Register-ArgumentCompleter -Native -CommandName artifactstore, astore -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $line = $commandAst.ToString().PadRight($cursorPosition - $commandAst.Extent.StartOffset)
-    $line = $line.Substring(0, $cursorPosition - $commandAst.Extent.StartOffset) -replace '"', '\"'
+    $line = $line.Substring(0, $cursorPosition - $commandAst.Extent.StartOffset)
+    $version = $PSVersionTable.PSVersion
+    if ($version.Major * 100 + $version.Minor -lt 703) { $line = $line -replace '"', '\"' }  # later ones do it themselves
     $how, $lines = & $commandAst.CommandElements[0].ToString() __complete powershell $line 2>$null
     foreach ($one in $lines) {
         $name, $remark = $one -split "`t", 2
