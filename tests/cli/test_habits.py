@@ -83,7 +83,7 @@ def test_a_typing_error_is_answered_with_the_nearest_command(typed: str, answer:
 
 def test_the_help_begins_with_what_one_begins_with(capsys: pytest.CaptureFixture[str]):
     main(["--help"])
-    listed = re.findall(r"^  (\w+)  ", capsys.readouterr().out.partition("Commands:")[2], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)  ", capsys.readouterr().out.partition("Commands:")[2], re.MULTILINE)
     assert listed[:2] == ["init", "demo"]
     assert listed.index("put") < listed.index("run") < listed.index("verify")
     assert sorted(listed) == sorted(commands())

@@ -172,10 +172,9 @@ class Session:
 
                 raise lost_config(self.url)
             if self._core is None:
-                hint = "the first put creates a store, `artifactstore init` an empty one"
-                if self.backend.read_only:
-                    hint = f"expected {CONFIG_KEY} there"
-                elif os.path.isfile(self.url):  # noqa: PTH113 - a URL, which may be anything
+                first = "the first put creates a store, `artifactstore init` an empty one"
+                hint = f"expected {CONFIG_KEY} there" if self.backend.read_only else first
+                if os.path.isfile(self.url):  # noqa: PTH113 - a URL, which may be anything
                     hint = f"it is a file; a bundle is read as zip://{self.url}, and `artifactstore import` adds it to a store"
                 raise NotFoundError(f"no store at {self.url}: check the URL; {hint}")
             assert self._core is not None
