@@ -347,9 +347,8 @@ class State(Tables):
         self._set(self.header, "moved_at", stamp["seq"])
 
     def _fold_snapshot(self, fact: Fact, _stamp: Fact) -> None:
-        self._set(
-            self.snapshots, fact["digest"], fact["seq"]
-        )  # a reader that starts after that entry does not see an earlier fact
+        # A reader that starts after that entry does not see an earlier fact.
+        self._set(self.snapshots, fact["digest"], fact["seq"])
 
     def _fold_damaged(self, fact: Fact, stamp: Fact) -> None:
         if fact["manifest"] in self.holders.get(fact["digest"], ()):
