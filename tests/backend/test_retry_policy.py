@@ -137,9 +137,11 @@ SLEEPERS = {
     "backend/wrappers/rate_limit.py",  # waits for a permit, before anything is sent
     "backend/wrappers/retry_policy.py",
     "cli/history/cmd_log.py",  # `--follow` looks for entries that come later
+    "integrations/mlflow/repository.py",  # waits until a thread has taken what a client sends
     "journal/turns.py",  # waits for its turn among many writers, which is no failure
     "maintenance/doctor/create_race.py",  # waits for the start of the race
     "runtime/file_locks.py",  # polls a lock of the operating system, which is no failure
+    "runtime/loading.py",  # a fork waits for imports
     "runtime/threads.py",  # what the others wait with
 }
 

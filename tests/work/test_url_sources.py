@@ -127,6 +127,28 @@ def test_a_source_that_changes_meanwhile_is_an_error_and_nothing_is_committed(st
     assert not store.names()
 
 
+@pytest.mark.parametrize("changed", [True, False])
+@pytest.mark.parametrize("path", ["deep/b c.bin", "a.txt"])
+def test_a_failure_amid_a_file_is_that_of_the_source_unless_it_has_changed(store, bucket, monkeypatch, path, changed):
+    read, check = SourceUrl.read, SourceUrl.check
+
+    def fail(self, file, offset, size):
+        if file.path == path:
+            raise BackendError("the requested range is not satisfiable", transient=False)
+        return read(self, file, offset, size)
+
+    def checked(self, file):
+        if changed and file.path == path:
+            raise ConflictError(f"{file.url} changed")
+        check(self, file)
+
+    monkeypatch.setattr(SourceUrl, "read", fail)
+    monkeypatch.setattr(SourceUrl, "check", checked)
+    with pytest.raises(ConflictError if changed else BackendError, match="changed" if changed else "not satisfiable"):
+        store.put(bucket, "raw")
+    assert not store.names()
+
+
 def test_a_source_that_can_not_be_reached_is_tried_again_and_then_an_error(store, bucket, monkeypatch):
     monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0.3")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
