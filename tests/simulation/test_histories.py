@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from .mutants_cleanup import edited
 SEEDS = 160
 BATCH = 40
 MUTANT_SEEDS = 600
+FINDERS = {"a process looks again at what it had read": 178}  # looked at first
 
 
 def _walk(name: str, *edits: tuple[str, str]) -> tuple[Any, str, Any]:
@@ -73,9 +75,9 @@ def test_a_seed_of_a_history_replays_the_same_trace() -> None:
 
 @pytest.mark.slow
 def test_worlds_with_decaying_histories_are_not_idle() -> None:
-    lines = "\n".join(line for seed in range(80) for line in simulate(seed).trace)
+    lines = "\n".join(line for seed in range(40) for line in simulate(seed).trace)
     for happening in ("decays: broken", "decays: changed", "decays: gone", "restored ['", "CRASH", "facts/"):
-        assert lines.count(happening) > 10, happening
+        assert lines.count(happening) > 4, happening
     assert "journal is broken" in lines
 
 
@@ -83,7 +85,8 @@ def test_worlds_with_decaying_histories_are_not_idle() -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_misses_each_rule_of_a_history_s_repair(name: str) -> None:
     with MUTANTS[name]():
-        assert any(simulate(seed).violation is not None for seed in range(MUTANT_SEEDS)), name
+        seeds = chain([FINDERS.get(name, 0)], range(MUTANT_SEEDS))
+        assert any(simulate(seed).violation is not None for seed in seeds), name
 
 
 @pytest.mark.slow
