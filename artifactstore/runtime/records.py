@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 __all__ = ["dataclass"]
 
+
+def _dataclass(*, frozen: bool, slots: bool) -> Callable[[type], type]:
+    """Make a class a dataclass, as `dataclasses.dataclass(frozen=True, slots=True)` does."""
+    assert frozen
+    assert slots
+    return _made
+
+
 if TYPE_CHECKING:
     from dataclasses import dataclass
 else:
-
-    def dataclass(*, frozen: bool, slots: bool) -> Callable[[type], type]:
-        """Make a class a dataclass, as `dataclasses.dataclass(frozen=True, slots=True)` does."""
-        assert frozen
-        assert slots
-        return _made
-
+    dataclass = _dataclass
 
 _DEFAULT: Final = object()  # of a field whose default is made anew for each record
 _set = object.__setattr__
