@@ -37,6 +37,7 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 RUN = "0123456789abcdef0123456789abcdef"
+OURS = {"PYTHONPATH": str(Path(artifactstore.__file__).parents[1])}  # for programs in other folders
 FILES: dict[str, object] = {
     "a.txt": b"a",
     "sub/b.bin": bytes(range(256)) * 2000,
@@ -448,7 +449,9 @@ def test_what_processes_and_threads_log_into_one_run_all_lands(tracking: str, tm
     experiment, store = _begun(tmp_path / "store")
     client = mlflow.MlflowClient()
     run_id = client.create_run(experiment).info.run_id
-    several = [subprocess.Popen([sys.executable, "-c", LOGGER, tracking, run_id, f"p{n}"]) for n in range(2)]
+    several = [
+        subprocess.Popen([sys.executable, "-c", LOGGER, tracking, run_id, f"p{n}"], env=os.environ | OURS) for n in range(2)
+    ]
     repo = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
     threads = [
         threading.Thread(target=lambda n=n: repo.log_artifact_from_stream(io.BytesIO(b"t"), f"t{n}.txt")) for n in range(13)
@@ -491,9 +494,10 @@ def test_a_client_without_this_library_logs_through_a_server(tmp_path: Path, unu
     command += ["--artifacts-destination", f"artifactstore+file://{tmp_path}/store", "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
     with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, env=os.environ | OURS, start_new_session=True)
         try:
             for _ in range(600):
+                assert server.poll() is None, (tmp_path / "server.log").read_text()[-3000:]
                 try:
                     urllib.request.urlopen(f"{url}/health", timeout=5).close()
                     break
