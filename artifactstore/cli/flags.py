@@ -59,6 +59,7 @@ PAIRS: Final = {
     "of='name'": "--name",
     "format='text'": "--text",
     "profile='full'": "--profile-full",
+    "bundle=True": "--bundle",
 }
 _PYTHON_ONLY: Final = re.compile(
     r"(?<!n Python, )\b([Pp])(?=ass (?:it as )?(?:command=\[…\]|single_writer=True|passphrase=))"

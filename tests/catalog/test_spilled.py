@@ -114,7 +114,7 @@ def test_a_table_behaves_as_a_dict_does(tmp_path: Path) -> None:
         assert sorted(keys_with_prefix(table, "k1")) == sorted(key for key in plain if key.startswith("k1"))
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [40, pytest.param(250, marks=pytest.mark.slow)])
 def test_a_fold_from_the_cache_is_the_fold_after_each_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: int
 ) -> None:
