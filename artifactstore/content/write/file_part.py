@@ -5,10 +5,10 @@ neighbours meet at the same cut is seen when both are done.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.codecs.chunker import HEAD, Cutter, choose_rule
@@ -22,7 +22,7 @@ from artifactstore.content.write.source import Source
 from artifactstore.model.digest import new_hasher
 from artifactstore.runtime.threads import Pool
 
-__all__ = ["FilePart", "hash_file", "join_parts", "store_part"]
+__all__ = ["FilePart", "hash_file", "join_parts", "store_part", "store_windows"]
 
 _LEAD: Final = 8  # chunks of the largest size that a part begins early
 _BLOCK: Final = 4 * 2**20
@@ -74,7 +74,42 @@ def store_part(
         ConflictError: the file changed while it was read.
         BackendError: a pack could not be written.
     """
+    spans: list[tuple[int, int]] = []
+
+    def windows() -> Generator[tuple[memoryview, list[int]], None, None]:
+        for start, window, ends in _cut(source, part, chunkers, exact=exact):
+            spans.append((start, start + ends[-1]))
+            yield window, ends
+
     packer = Packer(backend, Manifest(algorithm), known, footers=footers, left=part[1] - part[0])
+    store_windows(packer, windows(), algorithm=algorithm, chunkers=chunkers, known=known, local=not backend.is_remote)
+    begin, end = (spans[0][0], spans[-1][1]) if spans else (part[0], part[0])
+    return FilePart(begin, end, packer.manifest, frozenset(packer.packs), packer.uploaded)
+
+
+def store_windows(
+    packer: Packer,
+    windows: Generator[tuple[memoryview, list[int]], None, None],
+    *,
+    algorithm: str,
+    chunkers: Mapping[str, tuple[int, int, int]],
+    known: KnownChunks,
+    local: bool,
+) -> None:
+    """Store the chunks of one file, window by window; all packs are durable when this returns.
+
+    Args:
+        packer: gets the chunks, and is closed.
+        windows: bytes, and the ends of the chunks in them.
+        algorithm: the store's digest algorithm.
+        chunkers: the store's chunker parameters.
+        known: chunks that need not be stored.
+        local: whether the target is on this machine.
+
+    Raises:
+        BackendError: a pack could not be written.
+        Exception: whatever `windows` raises.
+    """
     run = Ingest(
         packer,
         algorithm=algorithm,
@@ -82,21 +117,14 @@ def store_part(
         known=known,
         series=None,
         sha256=False,
-        local=not backend.is_remote,
+        local=local,
         progress=lambda _: None,
     )
-    spans: list[tuple[int, int]] = []
-
-    def work(workers: Pool) -> Iterator[Any]:
-        for start, window, ends in _cut(source, part, chunkers, exact=exact):
-            spans.append((start, start + ends[-1]))
-            yield workers.submit(run.store_window, window, ends)
-
     try:
         with Pool(run.workers, "artifactstore-ingest") as workers:
             try:
-                with closing(work(workers)) as feed:  # type: ignore[type-var]
-                    run.collect(feed)
+                with closing(windows):
+                    run.collect(workers.submit(run.store_window, window, ends) for window, ends in windows)
             except BaseException:
                 run.stop()
                 workers.shutdown(wait=False, cancel_futures=True)
@@ -105,8 +133,6 @@ def store_part(
         packer.wait()
     finally:
         packer.close()
-    begin, end = (spans[0][0], spans[-1][1]) if spans else (part[0], part[0])
-    return FilePart(begin, end, packer.manifest, frozenset(packer.packs), packer.uploaded)
 
 
 def _cut(

@@ -3,10 +3,9 @@
 Its chunks are those of a file with the same bytes. It cannot be read a second time.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.codecs.chunker import HEAD, Cutter, choose_rule
@@ -14,10 +13,10 @@ from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.packs.footers import Footers
 from artifactstore.content.packs.known_chunks import KnownChunks
 from artifactstore.content.packs.writer import Packer
-from artifactstore.content.write.ingest import WINDOW, Ingest
+from artifactstore.content.write.file_part import store_windows
+from artifactstore.content.write.ingest import WINDOW
 from artifactstore.errors import CondemnedBeforeCommitError
 from artifactstore.model.digest import new_hasher
-from artifactstore.runtime.threads import Pool
 
 __all__ = ["Gone", "Streamed", "fill", "store_stream"]
 
@@ -102,42 +101,20 @@ def store_stream(
         BackendError: a pack could not be written.
         Exception: whatever `read` raises; nothing is committed.
     """
-    packer = Packer(backend, Manifest(algorithm), known, footers=footers, left=_UNKNOWN)
-    run = Ingest(
-        packer,
-        algorithm=algorithm,
-        chunkers=chunkers,
-        known=known,
-        series=None,
-        sha256=False,
-        local=not backend.is_remote,
-        progress=lambda _: None,
-    )
     hashers = [new_hasher(algorithm), *([new_hasher("sha256")] if sha256 else ())]
     size = 0
 
-    def work(workers: Pool) -> Iterator[Any]:
+    def windows() -> Generator[tuple[memoryview, list[int]], None, None]:
         nonlocal size
         for window, ends in _cut(head, read, chunkers):
             chunks = window[: ends[-1]]
             for hasher in hashers:
                 hasher.update(chunks)
             size += len(chunks)
-            yield workers.submit(run.store_window, chunks, ends)
+            yield chunks, ends
 
-    try:
-        with Pool(run.workers, "artifactstore-ingest") as workers:
-            try:
-                with closing(work(workers)) as feed:  # type: ignore[type-var]
-                    run.collect(feed)
-            except BaseException:
-                run.stop()
-                workers.shutdown(wait=False, cancel_futures=True)
-                raise
-        packer.finish()
-        packer.wait()
-    finally:
-        packer.close()
+    packer = Packer(backend, Manifest(algorithm), known, footers=footers, left=_UNKNOWN)
+    store_windows(packer, windows(), algorithm=algorithm, chunkers=chunkers, known=known, local=not backend.is_remote)
     manifest = packer.manifest
     manifest.close_file(path, size, hashers[0].digest(), executable=False)
     manifest.all_proven = True
