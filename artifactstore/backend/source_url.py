@@ -61,9 +61,15 @@ class SourceFile:
         """Return exactly these bytes.
 
         Raises:
+            ConflictError: the file changed since the listing, so that they are not there any more.
             BackendError: they cannot be read.
         """
-        return self.origin.read(self, offset, size)
+        try:
+            return self.origin.read(self, offset, size)
+        except BackendError as error:
+            if not error.transient:  # after a wait for a server that does not answer no second one follows
+                self.check()
+            raise
 
     def fill(self, view: memoryview, offset: int) -> None:
         """Fill a view with bytes from `offset` on.
@@ -221,6 +227,7 @@ class SourceUrl:
             if file.size > _UNRANGED:
                 raise UnsupportedError(f"{file.url}: the server does not support ranges: download the file first")
             return data[start:end]
+        file.check()
         raise BackendError(f"{file.url}: expected {end - start} bytes, got {len(data)}", transient=True)
 
     def check(self, file: SourceFile) -> None:

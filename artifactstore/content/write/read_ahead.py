@@ -16,7 +16,7 @@ from typing import Any, Final
 from artifactstore.content.codecs.chunker import Cutter
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.write.source import Source, open_unchanged
-from artifactstore.errors import ArtifactStoreError, BackendError, ConflictError, InvalidInputError
+from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.runtime.file_stats import Held
 from artifactstore.runtime.loading import arrow
@@ -89,11 +89,7 @@ def open_source(source: Source, held: Held | None = None) -> Iterator[tuple[Call
 
         def load(view: memoryview) -> int:
             nonlocal at
-            try:
-                reader.fill(view, at)
-            except BackendError:
-                reader.check()  # it may have become shorter
-                raise
+            reader.fill(view, at)
             at += len(view)
             return len(view)
 
@@ -101,25 +97,18 @@ def open_source(source: Source, held: Held | None = None) -> Iterator[tuple[Call
             nonlocal at
             at = offset
 
-        def read_at(offset: int, size: int) -> bytes:
-            try:
-                return reader.read(offset, size)
-            except BackendError:
-                reader.check()
-                raise
-
-        yield read_at, Stream(load, jump, list)
+        yield reader.read, Stream(load, jump, list)
         reader.check()
         return
     with open_unchanged(source, held) as fd:
         file = io.FileIO(fd, closefd=False)
 
-        def read_from(offset: int, size: int) -> bytes:
+        def read_at(offset: int, size: int) -> bytes:
             data = _read_at(fd, offset, size)
             os.lseek(fd, 0, os.SEEK_SET)
             return data
 
-        yield read_from, Stream(file.readinto, file.seek, lambda: _holes(fd, source.size))
+        yield read_at, Stream(file.readinto, file.seek, lambda: _holes(fd, source.size))
 
 
 def first_false_file(sources: Sequence[Source], manifest: Manifest, *, own: Manifest | None = None) -> str | None:

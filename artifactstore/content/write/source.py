@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from artifactstore.errors import BackendError, ConflictError, InvalidInputError
+from artifactstore.errors import ConflictError, InvalidInputError
 from artifactstore.model.listing import check_disk_path, check_path
 from artifactstore.model.path_clashes import clash
 from artifactstore.runtime.file_stats import Held, signature
@@ -250,11 +250,7 @@ def read_unchanged(source: Source, held: Held | None = None) -> bytes:
         ConflictError: it changed.
     """
     if source.reader is not None:
-        try:
-            whole = source.reader.read(0, source.size)
-        except BackendError:
-            source.reader.check()  # it may have become shorter
-            raise
+        whole = source.reader.read(0, source.size)
         source.reader.check()
         return whole
     disk = source.disk or ""
