@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.manifests.compact_lists import SIZE
@@ -14,21 +15,18 @@ from artifactstore.model.path_clashes import clash
 __all__ = ["Layers", "lay_over"]
 
 
-class Layers:
+class Layers(NamedTuple):
     """The result of `lay_over`.
 
     Attributes:
         manifest: of all files.
         kept: rows of the lower manifest that stay, with their paths.
         uploaded: bytes of packs written: content that was inline, and together is too much for that.
-        packs: ids of these packs.
     """
 
-    def __init__(self, manifest: Manifest, kept: list[tuple[str, int]], uploaded: int, packs: set[str]) -> None:
-        self.manifest = manifest
-        self.kept = kept
-        self.uploaded = uploaded
-        self.packs = packs
+    manifest: Manifest
+    kept: list[tuple[str, int]]
+    uploaded: int
 
 
 def lay_over(
@@ -65,8 +63,9 @@ def lay_over(
     folders = {prefix + path for path in upper.folders} | {path for path in lower.folders if not without(f"{path}/")}
     if at and not (upper.paths or upper.folders or upper.links):
         folders.add(at)
-    filled = {above for path in (*made.paths, *links, *folders) for above in _above(path)}
-    made.folders = sorted(folders - filled, key=str.encode)
+    if folders:
+        filled = {above for path in (*made.paths, *links, *folders) for above in _above(path)}
+        made.folders = sorted(folders - filled, key=str.encode)
     made.deltas = {path: lower.deltas[path] for path, _ in kept if path in lower.deltas}
     made.deltas |= {prefix + path: line for path, line in upper.deltas.items()}
     found = clash(made.paths, made.folders, made.links)
@@ -75,7 +74,7 @@ def lay_over(
             f"{found[0]!r} is a file or a link, and {found[1]!r} is inside it: an artifact cannot contain both; leave the first out "
             f"with without=[{found[0]!r}], or choose another at="
         )
-    return Layers(made, kept, packer.uploaded, packer.packs)
+    return Layers(made, kept, packer.uploaded)
 
 
 def _runs(lower: Manifest, kept: list[tuple[str, int]], upper: Manifest, prefix: str) -> Iterator[tuple[Manifest, int, int]]:
@@ -105,7 +104,6 @@ def _runs(lower: Manifest, kept: list[tuple[str, int]], upper: Manifest, prefix:
 
 
 def _copy_files(packer: Packer, made: Manifest, runs: Iterator[tuple[Manifest, int, int]], upper: Manifest, prefix: str) -> None:
-    every = True
     for manifest, low, high in runs:
         first, begin = manifest.first, len(made.chunks)
         count = len(made.paths)
@@ -117,16 +115,10 @@ def _copy_files(packer: Packer, made: Manifest, runs: Iterator[tuple[Manifest, i
         made.digests.data += manifest.digests.data[low * SIZE : high * SIZE]
         made.executable += manifest.executable[low:high]
         made.first.extend([one + shift for one in first[low + 1 : high + 1]])
-        if manifest.all_proven:
-            made.proven.update(range(count, count + high - low))
-        else:
-            for row in range(low, high):
-                if manifest.is_proven(row):
-                    made.proven.add(count + row - low)
-                else:
-                    every = False
-    if every:
-        made.all_proven, made.proven = True, set()
+        made.proven.update(
+            count + row - low for row in range(low, high) if first[row + 1] - first[row] > 1 and manifest.is_proven(row)
+        )
+    made.all_proven = all(map(made.is_proven, range(len(made.paths))))
 
 
 def _above(path: str) -> Iterator[str]:

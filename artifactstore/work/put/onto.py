@@ -49,7 +49,9 @@ class Onto:
         parsed = Reference.parse(self._ref)
         if parsed.path is not None:
             raise InvalidInputError(f"onto={self._ref!r} names a path: expected an artifact; at= is where the source goes")
-        self._own = parsed.name == name and parsed.version is None and parsed.alias is None and parsed.digest is None
+        self._of = parsed.name
+        self._newest = parsed.name is not None and parsed.version is None and parsed.alias is None and parsed.digest is None
+        self._own = self._newest and parsed.name == name
         self._batch: Batch | None = session.batch()
         self._earlier = 0 if self._batch is None else len(self._batch.steps)
         self._pending: list[str] = []
@@ -94,10 +96,7 @@ class Onto:
         earlier: Sequence[Prepared] = () if batch is None else batch.prepared[: self._earlier]
         self._staged = None
         self._pending = [
-            fact["digest"]
-            for one in earlier
-            for fact in one.facts
-            if fact["fact"] == "versioned" and fact["name"] == (self._name if self._own else Reference.parse(self._ref).name)
+            fact["digest"] for one in earlier for fact in one.facts if fact["fact"] == "versioned" and fact["name"] == self._of
         ]
         with session.state() as state:
             rows = state.names.get(self._name, [])
@@ -118,10 +117,8 @@ class Onto:
                 break
 
     def _in_batch(self) -> Resolved | None:
-        """Return what this batch has put under the name before."""
-        parsed = Reference.parse(self._ref)
-        bare = parsed.version is None and parsed.alias is None and parsed.digest is None
-        return Resolved(self._pending[-1], self._name) if bare and self._pending else None
+        """Return what this batch has put under that name before, if its newest version is meant."""
+        return Resolved(self._pending[-1], self._of) if self._newest and self._pending else None
 
     def lay(self, done: Ingested, *, sha256: bool) -> int:
         """Lay what was stored over the artifact; return the bytes that were written for it."""
