@@ -104,6 +104,7 @@ class StoreQueries:
         Raises:
             NotFoundError: no such artifact.
             InvalidInputError: it is not a folder, or cannot be read.
+            ConflictError: a file changed while it was read.
         """
         from artifactstore.work.queries.diff import verify_folder  # noqa: PLC0415 - training code never asks
 

@@ -26,7 +26,7 @@ def hash_files(
     root: str,
     sources: Sequence[Source],
     algorithm: str,
-    stats: StatCache,
+    stats: StatCache | None,
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[bytes]:
@@ -36,7 +36,7 @@ def hash_files(
         root: absolute path that contains all files, or the single file's own path.
         sources: sorted by path.
         algorithm: the store's digest algorithm.
-        stats: its stat cache.
+        stats: its stat cache; None to read every file, whatever is known of it.
         progress: called with the number of bytes done.
 
     Raises:
@@ -44,7 +44,7 @@ def hash_files(
         ConflictError: a file changed while it was read.
     """
     started, held = time.time_ns(), Held()
-    known = stats.lookup(root, sources)
+    known: Sequence[bytes | None] = [None] * len(sources) if stats is None else stats.lookup(root, sources)
     unknown = [source for source, digest in zip(sources, known, strict=True) if digest is None]
     progress(sum(source.size for source, digest in zip(sources, known, strict=True) if digest is not None))
 
@@ -62,7 +62,8 @@ def hash_files(
         with Pool(_WORKERS, "artifactstore-hash") as pool:
             read = [*pool.map(digests, tasks)]
     found = dict(zip((source.path for source in unknown), chain.from_iterable(read), strict=True))
-    stats.store(((source, found[source.path], source.path in held.paths) for source in unknown), hashed_at=started)
+    if stats is not None:
+        stats.store(((source, found[source.path], source.path in held.paths) for source in unknown), hashed_at=started)
     return [found[source.path] if digest is None else digest for source, digest in zip(sources, known, strict=True)]
 
 

@@ -6,19 +6,21 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
 from artifactstore.content.write.hash_files import hash_files
+from artifactstore.content.write.source import Source
+from artifactstore.content.write.stat_cache import StatCache
 from artifactstore.errors import ConflictError, CorruptionError, InvalidInputError, NotFoundError
-from artifactstore.model.digest import Digest, new_hasher
+from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import parse_json
 from artifactstore.objects.base import Files
 from artifactstore.objects.stored_folder import StoredFolder
 from artifactstore.objects.tables.profile_names import side_prefix
 from artifactstore.objects.trust import NOTHING
-from artifactstore.runtime.threads import Pool
+from artifactstore.runtime.file_stats import signature
 from artifactstore.work.put.arguments import FolderOptions, check_options
 from artifactstore.work.put.sources import PutSource, local_source
 from artifactstore.work.session.session import Session
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "LocalSide", "Side", "StoredSide", "WholeFolder", "exact_sides", "hashed", "listed", "sides"]
 
 T = TypeVar("T")
-_HASHED: Final = max(2, min(8, os.cpu_count() or 2))  # files that are hashed at the same time
-_BLOCK: Final = 2**20
 Entry = tuple[str, int]  # digest (or a link's target, or "folder"), bytes
 
 
@@ -212,25 +212,23 @@ class WholeFolder(Side):
         self._base = f"{path}/"
         self.folder = _DiskFiles()
         entries: dict[str, Entry] = {}
-        wanted: list[tuple[str, os.stat_result]] = []
-        for above, folders, files in os.walk(path, onerror=_raise):
+        files: list[Source] = []
+        for above, folders, names in os.walk(path, onerror=_raise):
             inner = os.path.relpath(above, path).replace(os.sep, "/")
             start = "" if inner == "." else f"{inner}/"
-            if start and not folders and not files:
+            if start and not folders and not names:
                 entries[inner] = ("folder", 0)
-            for name in [*files, *(one for one in folders if os.path.islink(os.path.join(above, one)))]:  # noqa: PTH114, PTH118 - names
+            for name in [*names, *(one for one in folders if os.path.islink(os.path.join(above, one)))]:  # noqa: PTH114, PTH118 - names
                 disk = Path(above, name)
                 st = disk.lstat()
                 if stat.S_ISLNK(st.st_mode):
                     entries[start + name] = (f"link to {disk.readlink()}", 0)
                 elif stat.S_ISREG(st.st_mode):
-                    wanted.append((start + name, st))
+                    files.append(Source(start + name, st.st_size, signature(st), modes and st.st_mode & 0o111 != 0, self._base))
                 else:
                     entries[start + name] = ("neither a file nor a folder", 0)
-        with Pool(_HASHED, "artifactstore-hash") as pool:
-            digests = pool.map(lambda one: _digest_on_disk(algorithm, self._base + one[0]), wanted)
-            for (inner, st), digest in zip(wanted, digests, strict=True):
-                entries[inner] = (_marked(str(Digest(algorithm, digest)), modes and st.st_mode & 0o111 != 0), st.st_size)
+        for one, digest in zip(files, _hashed(str(path), files, algorithm), strict=True):
+            entries[one.path] = (_marked(str(Digest(algorithm, digest)), one.executable), one.size)
         self.entries = entries
 
     def inner(self, path: str) -> str:
@@ -240,14 +238,6 @@ class WholeFolder(Side):
 
 def _marked(digest: str, executable: bool) -> str:  # noqa: FBT001 - a bit
     return f"{digest} (executable)" if executable else digest
-
-
-def _digest_on_disk(algorithm: str, path: str) -> bytes:
-    hasher = new_hasher(algorithm)
-    with _readable(lambda one: one.open("rb"), path) as file:
-        while block := file.read(_BLOCK):
-            hasher.update(block)
-    return hasher.digest()
 
 
 def _raise(error: OSError) -> None:
@@ -260,6 +250,7 @@ def exact_sides(session: Session, ref: str, path: Path) -> tuple[Side, Side]:
     Raises:
         NotFoundError: no such artifact.
         InvalidInputError: it is not a folder, or cannot be read.
+        ConflictError: a file changed while it was read.
     """
     stored = StoredSide(session, ref)
     if stored.is_one_file or not path.is_dir():
@@ -304,9 +295,19 @@ def listed(session: Session, path: Path, options: FolderOptions) -> PutSource:
 
 def hashed(session: Session, source: PutSource) -> list[bytes]:
     """Return the digest of each file of a listed source."""
-    core, total = session.core(), source.folder.size
+    core, files = session.core(), source.folder.files
+    return _hashed(source.root, files, core.algorithm, core.stats, session.watch("compare", source.folder.size))
+
+
+def _hashed(
+    root: str,
+    files: Sequence[Source],
+    algorithm: str,
+    stats: StatCache | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[bytes]:
     try:
-        return hash_files(source.root, source.folder.files, core.algorithm, core.stats, progress=session.watch("compare", total))
+        return hash_files(root, files, algorithm, stats, progress=progress)
     except ConflictError as error:
         raise ConflictError(f"a file changed while it was compared: compare again when nothing writes to it ({error})") from error
 
