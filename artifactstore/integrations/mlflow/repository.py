@@ -42,7 +42,8 @@ _BLOCK: Final = 2**20  # bytes that are read at a time
 _MOMENT: Final = 0.005  # seconds between two looks at a full pipe
 _PATTERN: Final = re.compile(r"([\\*?\[\]!# ])")  # what means something in a pattern
 
-_lock = threading.Lock()
+_lock = threading.Lock()  # of the trees
+_starting = threading.Lock()  # of the runs: starting one takes requests
 _runs: Final[dict[tuple[int, str, str], Any]] = {}  # (process, store, run) → the run, or None if it takes no outputs any more
 _experiments: Final[dict[str, str]] = {}  # run → experiment, asked once
 _trees: Final[OrderedDict[str, dict[str, int | None]]] = OrderedDict()  # digest → path → size, None for a folder
@@ -171,7 +172,7 @@ class ArtifactStoreRepository(ArtifactRepository, StreamUploadMixin):  # type: i
         if run is None:
             return None
         key = (os.getpid(), store.url, run)
-        with _lock:
+        with _starting:
             if key not in _runs:
                 in_server = "_MLFLOW_SERVER_ARTIFACT_ROOT" in os.environ  # its code and environment say nothing of the run
                 capture = not in_server and os.environ.get("ARTIFACTSTORE_MLFLOW_CODE") != "0"
