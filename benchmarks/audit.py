@@ -7,10 +7,8 @@ before (`warm`), and once in a new process with what that has kept (`cold`).
 
 import argparse
 import json
-import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from report import machine, table, write_section
+from report import machine, own_process, table, write_section
 
 import artifactstore
 from artifactstore.backend.local.backend import LocalBackend
@@ -140,7 +138,7 @@ def ask(place: Path, question: str | None) -> dict[str, Any]:
         return {"cold": time.perf_counter() - begun, "peak": _peak(), "rows": _rows(found)}
     store.names("team-1/")
     store.log(limit=1)
-    told: dict[str, Any] = {"first": time.perf_counter() - begun, "processor": time.process_time()}
+    answers: dict[str, Any] = {"first": time.perf_counter() - begun, "processor": time.process_time()}
     for one, call in asked.items():
         call()
         spent = []
@@ -148,14 +146,14 @@ def ask(place: Path, question: str | None) -> dict[str, Any]:
             before = time.perf_counter()
             found = call()
             spent.append(time.perf_counter() - before)
-        told[one] = {"warm": sorted(spent)[2], "rows": _rows(found)}
+        answers[one] = {"warm": sorted(spent)[2], "rows": _rows(found)}
         if _rows(found):
             before = time.perf_counter()
             seqs = [event.seq for event in found]
-            told[one]["read"] = time.perf_counter() - before
+            answers[one]["read"] = time.perf_counter() - before
             assert len(seqs) == _rows(found)
-    told["peak"] = _peak()
-    return told
+    answers["peak"] = _peak()
+    return answers
 
 
 def _rows(found: Any) -> int:
@@ -186,10 +184,10 @@ def main() -> int:
         return 0
     if not (place / "first.json").exists():
         shutil.rmtree(place / "cache", ignore_errors=True)
-        (place / "first.json").write_text(json.dumps(_own_process(asked, "all")))
+        (place / "first.json").write_text(json.dumps(own_process("all")))
     first = json.loads((place / "first.json").read_text())
-    warm = _own_process(asked, "all")
-    cold = {one: min((_own_process(asked, one) for _ in range(3)), key=lambda found: found["cold"]) for one in TARGETS}
+    warm = own_process("all")
+    cold = {one: min((own_process(one) for _ in range(3)), key=lambda found: found["cold"]) for one in TARGETS}
     rows, missed = [], []
     for one, limits in TARGETS.items():
         got = (warm[one]["warm"], cold[one]["cold"])
@@ -208,15 +206,6 @@ def main() -> int:
     if asked.write:
         write_section(asked.write, "Audit trail", f"{machine()}.\n\n{text}")
     return 1 if missed and asked.check else 0
-
-
-def _own_process(asked: argparse.Namespace, part: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--folder", str(asked.folder), "--facts", str(asked.facts), "--part", part]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from report import machine, table, write_section
+from report import machine, own_process, table, write_section
 
 import artifactstore
 from artifactstore.backend.connect import connect
@@ -62,11 +62,9 @@ def main() -> int:
         return 0
     found: dict[str, dict[str, float]] = {}
     for part in PARTS:
-        command = [sys.executable, __file__, *sys.argv[1:], "--part", part]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "ARTIFACTSTORE_CACHE": ""})
-        found[part] = json.loads(done.stdout)
+        found[part] = own_process(part, ARTIFACTSTORE_CACHE="")
     rows = [[part, what, f"{value:,.2f}"] for part, values in found.items() for what, value in values.items()]
-    text = "\n".join(table(["part", "figure", "value"], rows))
+    text = table(["part", "figure", "value"], rows)
     print(machine(), text, sep="\n")
     if asked.write:
         write_section(asked.write, "Clean-up and repacking", f"{machine()}\n\n{text}\n")

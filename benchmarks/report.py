@@ -1,12 +1,15 @@
 """What the scripts share: the machine in words, and `results.md`, of which each script owns one section."""
 
+import json
 import mmap
 import os
 import platform
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 __all__ = ["RESULTS", "keep_memory", "machine", "table", "write_section"]
 
@@ -55,6 +58,17 @@ def keep_memory(size: int = 16 * 2**30) -> mmap.mmap:
     for at in range(0, len(room), 2**18):
         room.madvise(mmap.MADV_DONTNEED, at + 4096, 2**18 - 4096)
     return room
+
+
+def own_process(part: str, **variables: str) -> dict[str, Any]:
+    """Run this script again for one part alone; returns what it printed as JSON, in its last line."""
+    command = [sys.executable, *sys.argv, "--part", part]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
+    print(done.stderr, end="", file=sys.stderr)
+    if done.returncode:
+        raise SystemExit(1)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from report import machine, table, write_section
+from report import machine, own_process, table, write_section
 
 import artifactstore
 from artifactstore.backend.local.backend import LocalBackend
@@ -58,7 +58,7 @@ def main() -> int:
     if asked.part:
         print(json.dumps({**PARTS, "again": ask_again, "nothing": lambda where: _questions(where, None)}[asked.part](place)))
         return 0
-    found = {part: told for part in PARTS if (told := _own_process(asked, part))}
+    found = {part: answers for part in PARTS if (answers := own_process(part))}
     text = _report(place, found)
     missed = [
         f"{what} of {part}: {found[part][what]:.3g}, and {most:g} was promised"
@@ -75,16 +75,6 @@ def main() -> int:
     if asked.write:
         write_section(asked.write, "Lineage at scale", f"{machine()}.\n\n{text}")
     return 1 if missed and asked.check else 0
-
-
-def _own_process(asked: argparse.Namespace, part: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--folder", str(asked.folder), "--runs", str(asked.runs), "--part", part]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stderr, end="", file=sys.stderr)
-    if done.returncode:
-        raise SystemExit(1)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 # -- making it
@@ -257,33 +247,33 @@ def _timed(call: Callable[[], Any], repeat: int = 3) -> tuple[float, Any]:
 
 
 def _questions(place: Path, cache: Path | None) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     begun = time.perf_counter()
     store = artifactstore.open(place / "store", cache=cache)
     names = store.names()
-    told["open and names"] = time.perf_counter() - begun
-    told["names"] = len(names)
+    answers["open and names"] = time.perf_counter() - begun
+    answers["names"] = len(names)
     runs = json.loads((place / "done").read_text())["runs"]
     (last,) = store.find(run=f"{_last_train(runs):032x}", kind="model")
     begun = time.perf_counter()
     view = store.lineage(last.ref).upstream()
-    told["first upstream"] = time.perf_counter() - begun
-    told["up"], view = _timed(lambda: store.lineage(last.ref).upstream())
-    told["up nodes"] = len(view)
+    answers["first upstream"] = time.perf_counter() - begun
+    answers["up"], view = _timed(lambda: store.lineage(last.ref).upstream())
+    answers["up nodes"] = len(view)
     oldest = store.find(run=f"{_first(runs):032x}")[-1].digest
-    told["depth"] = max(node.depth for node in view)
-    told["down"], view = _timed(lambda: store.lineage(oldest).downstream())
-    told["down nodes"] = len(view)
-    told["find metrics"], rows = _timed(lambda: store.find(kind="model", metrics={"auc": ">= 0.999"}))
-    told["found"] = len(rows)
-    told["find uses"], rows = _timed(lambda: store.find(kind="model", uses=last.ref))
-    told["find run"], rows = _timed(lambda: store.find(run="train", kind="model", name="team2/*", metrics={"auc": "> 0.5"}))
-    told["found run"] = len(rows)
+    answers["depth"] = max(node.depth for node in view)
+    answers["down"], view = _timed(lambda: store.lineage(oldest).downstream())
+    answers["down nodes"] = len(view)
+    answers["find metrics"], rows = _timed(lambda: store.find(kind="model", metrics={"auc": ">= 0.999"}))
+    answers["found"] = len(rows)
+    answers["find uses"], rows = _timed(lambda: store.find(kind="model", uses=last.ref))
+    answers["find run"], rows = _timed(lambda: store.find(run="train", kind="model", name="team2/*", metrics={"auc": "> 0.5"}))
+    answers["found run"] = len(rows)
     begun = time.perf_counter()
     store.names("team1/")
-    told["warm names"] = time.perf_counter() - begun
-    told["peak"] = _peak()
-    return told
+    answers["warm names"] = time.perf_counter() - begun
+    answers["peak"] = _peak()
+    return answers
 
 
 def _last_train(runs: int) -> int:
@@ -447,11 +437,16 @@ def _report(place: Path, found: dict[str, dict[str, Any]]) -> str:
         ("peak", "GB"),
     ):
         factor = 1000 if unit == "ms" else 1
-        rows.append([f"{what} ({unit})", *(f"{told[what] * factor:.3g}" if what in told else "" for told in found.values())])
+        rows.append(
+            [f"{what} ({unit})", *(f"{answers[what] * factor:.3g}" if what in answers else "" for answers in found.values())]
+        )
     rows.append(
         [
             "nodes up, down",
-            *(f"{told['up nodes']:,}, {told['down nodes']:,}" if "up nodes" in told else "" for told in found.values()),
+            *(
+                f"{answers['up nodes']:,}, {answers['down nodes']:,}" if "up nodes" in answers else ""
+                for answers in found.values()
+            ),
         ]
     )
     return f"{about['runs']:,} runs, {about['edges']:,} edges, {about['entries']:,} entries\n\n" + table(["", *found], rows)

@@ -20,7 +20,7 @@ from artifactstore.maintenance.repair.history import mend_history
 from artifactstore.maintenance.repair.history_sources import CopyHistory, SegmentHistory
 from artifactstore.model.encoding import canonical_json
 
-from .scenario import Outcome, Scenario
+from .scenario import Outcome, Scenario, played
 from .tasks import Habits, Process
 from .world import InlinePool, Violation
 
@@ -247,14 +247,4 @@ class Historical(Scenario):
 
 def simulate(seed: int) -> Outcome:
     """Run a seed to its end or to its first violation."""
-    scenario = Historical(seed)
-    violation: str | None = None
-    with scenario.installed():
-        scenario.populate()
-        try:
-            scenario.world.prepare("founder", lambda: scenario.process().writer(2))
-            scenario.world.run()
-            scenario.finish()
-        except Exception as error:  # noqa: BLE001 - whatever a mutant breaks, in whichever way, is found
-            violation = f"{type(error).__name__}: {error}"
-    return Outcome(violation, scenario.world.trace, scenario.world, scenario.told)
+    return played(Historical(seed), first=2)

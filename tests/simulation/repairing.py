@@ -24,7 +24,7 @@ from artifactstore.maintenance.repair.packs import PackState
 from artifactstore.model.digest import Digest, hash_bytes
 
 from .checker import live_digests
-from .scenario import Outcome, Scenario
+from .scenario import Outcome, Scenario, played
 from .tasks import NAMES, TRIES, WORDS, Habits, Process, Refused, name_of
 from .uploading import _manifest_of, letter_of
 from .world import InlinePool, Violation
@@ -273,17 +273,7 @@ class Decaying(Scenario):
 
 def simulate(seed: int) -> Outcome:
     """Run a seed to its end or to its first violation."""
-    scenario = Decaying(seed)
-    violation: str | None = None
-    with scenario.installed():
-        scenario.populate()
-        try:
-            scenario.world.prepare("founder", lambda: scenario.process().writer(2))
-            scenario.world.run()
-            scenario.finish()
-        except Exception as error:  # noqa: BLE001 - whatever a mutant breaks, in whichever way, is found
-            violation = f"{type(error).__name__}: {error}"
-    return Outcome(violation, scenario.world.trace, scenario.world, scenario.told)
+    return played(Decaying(seed), first=2)
 
 
 # -- what reads, checks and writes a manifest of JSON and a pack of one letter

@@ -435,12 +435,17 @@ class Scenario:
 def simulate(seed: int, habits: Habits | None = None, *, with_reference: bool = True) -> Outcome:
     """Run a seed to its end or to its first violation."""
     scenario = Scenario(seed, copy.copy(habits) if habits is not None else Habits(), with_reference=with_reference)
+    return played(scenario, first=3 if scenario.furnished else 0)
+
+
+def played(scenario: Scenario, *, first: int) -> Outcome:
+    """Run a scenario to its end or to its first violation; so many puts come before anything else."""
     violation: str | None = None
     with scenario.installed():
         scenario.populate()
         try:
-            if scenario.furnished:
-                scenario.world.prepare("founder", lambda: scenario.process().writer(3))
+            if first:
+                scenario.world.prepare("founder", lambda: scenario.process().writer(first))
             scenario.world.run()
             scenario.finish()
         except Exception as error:  # noqa: BLE001 - whatever a mutant breaks, in whichever way, is found
