@@ -196,12 +196,12 @@ class _AsItIs:
         if param.type_descriptor.annotation in (str, list[str]) and all(type(one) is str for one in texts):
             return list(texts) if several else value
         if param.type_descriptor.annotation in _NUMBERS and type(value) is str:
-            kind, form, said = _NUMBERS[param.type_descriptor.annotation]
+            kind, form, wanted = _NUMBERS[param.type_descriptor.annotation]
             if re.fullmatch(form, value, re.ASCII):
                 return kind(value)
             import typer  # noqa: PLC0415 - as above
 
-            raise typer.BadParameter(f"expected {said}, got {value!r}", ctx=ctx, param=param)
+            raise typer.BadParameter(f"expected {wanted}, got {value!r}", ctx=ctx, param=param)
         param._runtime_param = None  # noqa: SLF001 - as above
         return param.get_runtime_param().coerce(value, param, ctx)
 

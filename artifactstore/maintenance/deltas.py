@@ -134,7 +134,7 @@ def delta_fault(journal: Journal, delta: Snapshot, open_whole: Whole) -> str | N
     except CorruptionError as error:
         if error.digest == delta.digest:
             return "is damaged or missing"
-        return None  # what it is on is: nobody opens it
+        return None  # what it is on is: it is never opened
     layer = tables.layers[-1]
     below = LayeredTables(tables.layers[:-1], tables.bottom, journal.config.store)
     try:

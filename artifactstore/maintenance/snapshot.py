@@ -141,7 +141,7 @@ def open_snapshot(backend: Backend, algorithm: str, snapshot: Snapshot) -> tuple
         The fold, and the digest of the last entry folded.
 
     Raises:
-        CorruptionError: a delta, or what it is on, does not match its digest or is no such file; names that digest.
+        CorruptionError: a delta, or what it is on, does not match its digest, or is not such a file; names that digest.
     """
     if snapshot.digest.partition(":")[0] != algorithm:
         return None

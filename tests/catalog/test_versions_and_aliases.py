@@ -112,9 +112,9 @@ def test_a_version_may_expect_how_many_there_are(
     for one in before:
         story.tell(versioned(one) if one is not None else removed("a"))
     *first, last = facts
-    told = [*map(versioned, first), versioned(last, expect=expected)]
+    entry = [*map(versioned, first), versioned(last, expect=expected)]
     count = len(story.versions())
-    assert story.append(story.txn(*told), format=3) == [word]
+    assert story.append(story.txn(*entry), format=3) == [word]
     assert (len(story.versions()) > count) is (word is None)
 
 

@@ -37,7 +37,7 @@ def made(tmp_path: Path) -> Any:
     return found
 
 
-def said(text: str) -> Any:
+def parsed(text: str) -> Any:
     (line,) = text.splitlines()
     return json.loads(line)
 
@@ -78,8 +78,8 @@ def test_a_flipped_byte_starts_no_pod(made: Any, tmp_path: Path, capsys: Any, at
     code = main([made.uri, str(tmp_path / "dest")])
     assert code == (0 if at == 0 and tree(tmp_path / "dest") == FILES else 1)
     if code:
-        assert said((tmp_path / "termination-log").read_text()) == said(capsys.readouterr().err)
-        assert said((tmp_path / "termination-log").read_text())["error"] == "corruption"
+        assert parsed((tmp_path / "termination-log").read_text()) == parsed(capsys.readouterr().err)
+        assert parsed((tmp_path / "termination-log").read_text())["error"] == "corruption"
         assert tree(tmp_path / "dest") == {}
 
 
@@ -106,9 +106,9 @@ def test_what_cannot_be_fetched_is_one_line(  # noqa: PLR0917 - fixtures
 ) -> None:
     store, dest = made.uri.partition("#")[0], str(tmp_path / "dest")
     assert main([one.format(uri=made.uri, store=store, dest=dest) for one in words]) == 1
-    found = said((tmp_path / "termination-log").read_text())
+    found = parsed((tmp_path / "termination-log").read_text())
     assert list(found) == ["error", "message", "source"]
-    assert found == said(capsys.readouterr().err)
+    assert found == parsed(capsys.readouterr().err)
     assert error in found["error"]
     assert word in found["message"]
     assert not Path(dest).exists() or tree(Path(dest)) == {}
@@ -118,7 +118,7 @@ def test_a_folder_with_other_files_is_refused(made: Any, tmp_path: Path, capsys:
     (tmp_path / "dest/config").mkdir(parents=True)
     (tmp_path / "dest/config/other.json").write_text("{}")
     assert main([made.uri, str(tmp_path / "dest")]) == 1
-    assert "config/other.json" in said(capsys.readouterr().err)["message"]
+    assert "config/other.json" in parsed(capsys.readouterr().err)["message"]
     assert tree(tmp_path / "dest") == {"config/other.json": b"{}"}
 
 

@@ -133,7 +133,7 @@ def test_a_command_takes_it_for_a_reference(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["show", "artifactstore+file:///a#n", "--store", "b"], "--store"),
         (["show", "artifactstore+file:///a#n", "--store=b"], "--store"),
@@ -143,9 +143,9 @@ def test_a_command_takes_it_for_a_reference(
         (["version", "artifactstore+file:///a#n"], ""),
     ],
 )
-def test_a_command_works_on_one_store(words: list[str], said: str, capsys: Any) -> None:
+def test_a_command_works_on_one_store(words: list[str], message: str, capsys: Any) -> None:
     assert main(words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_uri_survives_a_shell(tmp_path: Path) -> None:

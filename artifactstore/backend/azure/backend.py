@@ -30,7 +30,7 @@ _ONCE: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "
 _RawReply = tuple[list[bytes], Mapping[str, str]]  # body in pieces, reply headers
 _BATCH: Final = 256  # blobs of one deletion, the service's limit
 _BATCHES: Final = 4  # at a time
-_REDIRECT: Final = 300  # the first status that is no success
+_REDIRECT: Final = 300  # the first status that is not a success
 _DENIED: Final = frozenset({401, 403})
 _FOLDER: Final = "hdi_isfolder"  # marks a directory of a hierarchical namespace, which is a blob without content
 

@@ -77,7 +77,7 @@ class Columns:
     """The facts of consecutive entries; those of a file cannot be added to.
 
     Args:
-        seed: of the hashes: as nobody else knows it, no two texts can be made that count as one.
+        seed: of the hashes: as no one else knows it, two texts that count as one cannot be made.
     """
 
     def __init__(self, seed: int) -> None:
