@@ -31,13 +31,13 @@ _TABLES: Final = (
     "received", "renamed", "received_metrics", "snapshots", "measures", "approvals", "changed", "signed", "gates",
     "retention", "name_metadata", "damaged",
 )  # fmt: skip
-_STORED_AS: Final = {  # table → its name in caches and snapshots, where that differs
+_STORED_AS: Final = {table: table for table in _TABLES} | {  # table → its name in caches and snapshots
     "header": "marks",
     "received_metrics": "hearsay",
     "used_by_runs": "used_in",
     "versions_by_digest": "named",
 }
-LARGE: Final = tuple({stored: table for table, stored in _STORED_AS.items()}.get(name, name) for name in SPILLED)
+LARGE: Final = tuple({stored: table for table, stored in _STORED_AS.items()}[name] for name in SPILLED)
 
 
 class Tables:
@@ -157,7 +157,7 @@ class Tables:
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state as JSON values (not a copy, unless most of it is on disk)."""
-        found = ((_STORED_AS.get(table, table), getattr(self, table)) for table in _TABLES)
+        found = ((_STORED_AS[table], getattr(self, table)) for table in _TABLES)
         return {name: dict(rows.items()) if isinstance(rows, SpilledTable) else rows for name, rows in found}
 
     @property
@@ -212,10 +212,10 @@ class Tables:
             elif table in LISTS:
                 write_lists(base, table, rows, ())
             else:
-                base.write(_STORED_AS.get(table, table), rows.items(), ())
+                base.write(_STORED_AS[table], rows.items(), ())
 
     def _counts(self) -> dict[str, int]:
-        return {_STORED_AS.get(table, table): len(getattr(self, table)) for table in LARGE}
+        return {_STORED_AS[table]: len(getattr(self, table)) for table in LARGE}
 
     def publish(self, path: Path, listing: bytes | None = None) -> None:
         """Publish the file of large tables, with all changes and a list of names, under a path for other processes.
@@ -237,10 +237,10 @@ class Tables:
 
     def deltas(self) -> dict[str, bytes]:
         """Return what differs from the file of large tables, each table's as JSON."""
-        found = {_STORED_AS.get(table, table): text for table, text in self._deltas.items()}
+        found = {_STORED_AS[table]: text for table, text in self._deltas.items()}
         for table in LARGE:
             if table not in self._deltas and (delta := getattr(self, table).delta()) is not None:
-                found[_STORED_AS.get(table, table)] = json.dumps(delta, separators=(",", ":")).encode()
+                found[_STORED_AS[table]] = json.dumps(delta, separators=(",", ":")).encode()
         return found
 
     def write_file(self, path: Path, entry: str) -> None:
@@ -254,7 +254,7 @@ class Tables:
         try:
             with base.transaction():
                 self._write_to(base)
-                texts = {_STORED_AS.get(table, table): self._text(table) for table in _TABLES if table not in LARGE}
+                texts = {_STORED_AS[table]: self._text(table) for table in _TABLES if table not in LARGE}
                 base.write_texts({**texts, "entry": entry.encode()}, self._counts())
             base.compact_to(path)
         finally:
@@ -298,7 +298,7 @@ class Tables:
         """
         made = cls()
         for table in _TABLES:
-            setattr(made, table, tables[_STORED_AS.get(table, table)])
+            setattr(made, table, tables[_STORED_AS[table]])
         return made
 
     def texts(self, *, filed: bool = False) -> dict[str, bytes]:
@@ -307,7 +307,7 @@ class Tables:
         Tables on disk are not included, nor, if `filed`, large ones.
         """
         skipped = LARGE if filed or self._base is not None else ()
-        return {_STORED_AS.get(table, table): self._text(table) for table in _TABLES if table not in skipped}
+        return {_STORED_AS[table]: self._text(table) for table in _TABLES if table not in skipped}
 
     def _text(self, table: str) -> bytes:
         if table in self._texts:
@@ -330,13 +330,13 @@ class Tables:
         made._base = base
         for table in _TABLES[1:]:
             if base is not None and table in LARGE:
-                if _STORED_AS.get(table, table) in deltas:
-                    made._deltas[table] = deltas[_STORED_AS.get(table, table)]
+                if _STORED_AS[table] in deltas:
+                    made._deltas[table] = deltas[_STORED_AS[table]]
                     delattr(made, table)
                 else:
                     setattr(made, table, _spilled(base, table))
             else:
-                made._texts[table] = texts[_STORED_AS.get(table, table)]
+                made._texts[table] = texts[_STORED_AS[table]]
                 delattr(made, table)
         return made
 
@@ -395,4 +395,4 @@ class Tables:
 
 
 def _spilled(base: "AnyTables", table: str) -> SpilledTable:
-    return (SpilledLists if table in LISTS else SpilledTable)(base, _STORED_AS.get(table, table))
+    return (SpilledLists if table in LISTS else SpilledTable)(base, _STORED_AS[table])

@@ -1,8 +1,8 @@
 """Layers: the rows of the fold's tables that changed between two entries, as one immutable file that is searched by key.
 
-The file is one line of JSON (what it spans, and where its blocks are), then the blocks, each a zstd frame; what is in several of
-them is a dictionary of all. The rows of a table are
-sorted by key and grouped, so that a look-up decodes one group; a filter of ten bits a row spares most look-ups of absent keys that.
+The file is one line of JSON (what it spans, and where its blocks are), then the blocks, each a zstd frame; digests and ids that
+occur twice are in a dictionary that all frames share. The rows of a table are sorted by key and grouped, so that a look-up
+decodes one group; a filter of ten bits a row spares most look-ups of absent keys that.
 
 A row is the JSON of its value; or `+` and what is added to the end of the JSON before it; or nothing, if it is gone.
 """
