@@ -1,4 +1,4 @@
-"""Commands for upkeep: sync, import, bundle, snapshot, repair, rescue."""
+"""Commands for upkeep: sync, bundle, snapshot, repair, rescue."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,6 @@ from artifactstore.cli import printing
 from artifactstore.cli.options import AsJson, StoreUrl, app, opened, print_put
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError
-from artifactstore.runtime.loading import numpy
 
 __all__: list[str] = []
 
@@ -54,33 +53,6 @@ def sync(
             release=release,
             dry_run=dry_run,
             names=[*(refs or ()), *(names or ())] or None,
-            with_lineage=with_lineage,
-            on_conflict=on_conflict,
-            label=label,
-            reason=reason,
-        )
-    _finish(done, as_json=as_json)
-
-
-@app.command("import")
-def import_(
-    source: Annotated[str, typer.Argument(help="An RO-Crate (folder or zip file), a bundle, or the URL of another store.")],
-    refs: Annotated[list[str] | None, typer.Argument(help="Only these names, patterns ('churn/*') or references.")] = None,
-    with_lineage: Annotated[bool, typer.Option("--with-lineage", help="Also what they were made from.")] = False,
-    on_conflict: Annotated[str, typer.Option(help="leave, or rename to NAME.from-LABEL.")] = "leave",
-    label: Annotated[str | None, typer.Option(help="The label in such names.")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why, for the audit trail.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be imported.")] = False,
-    store: StoreUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Bring an exported crate, a bundle or another store into this one, with versions, runs and lineage."""
-    numpy()  # before Arrow is loaded, which looks for numpy only then: tables of a crate are profiled
-    with opened(store) as store_:
-        done = store_.maintenance.import_from(
-            source,
-            dry_run=dry_run,
-            names=refs or None,
             with_lineage=with_lineage,
             on_conflict=on_conflict,
             label=label,

@@ -1,11 +1,14 @@
-"""The command `export`: lineage in a standard format."""
+"""The command `export`: lineage in a standard format, or an artifact in the form that another system takes."""
 
 from typing import Annotated, Any
 
 import typer
 
 from artifactstore.cli import printing
+from artifactstore.cli.exchange.systems import call
 from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, opened
+from artifactstore.errors import InvalidInputError
+from artifactstore.integrations import EXPORTS
 from artifactstore.printable import json_escaped
 
 __all__ = ["export"]
@@ -14,7 +17,10 @@ __all__ = ["export"]
 @app.command()
 def export(
     ref: Ref,
-    standard: Annotated[str, typer.Option("--as", help="openlineage, prov, slsa, ro-crate, ml-bom or dossier.")],
+    standard: Annotated[
+        str,
+        typer.Option("--as", help=f"{', '.join(('openlineage', 'prov', 'slsa', 'ro-crate', 'ml-bom', *EXPORTS))} or dossier."),
+    ],
     to: Annotated[
         str | None,
         typer.Option("--to", help="A file; a server's URL (openlineage); a folder or a zip (ro-crate); a zip (dossier)."),
@@ -27,10 +33,28 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     bundle: Annotated[bool, typer.Option("--bundle", help="For dossier: with the whole store, as store.zip.")] = False,
     keys: Annotated[str | None, typer.Option(help="For dossier: a TOML file of the keys whose signatures count.")] = None,
+    layout: Annotated[str | None, typer.Option(help="For oci: modelpack (the default) or image.")] = None,
+    platform: Annotated[str | None, typer.Option(help="For oci: such as linux/amd64.")] = None,
+    repo: Annotated[str | None, typer.Option(help="For hf: ORG/NAME.")] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export lineage in a standard format. REF may also be a run's id."""
+    """Export lineage in a standard format, or an artifact for another system. REF may also be a run's id."""
+    theirs: dict[str, Any] = {"layout": layout, "platform": platform, "repo": repo}
+    if standard in EXPORTS:
+        if to is None:
+            raise InvalidInputError(f"{standard}: pass --to, where to write it")
+        with opened(store, "r") as store_:
+            path = call(standard, "export", store_, ref, to, options=theirs)
+        if isinstance(path, dict):
+            printing.as_json(path)
+        elif as_json:
+            printing.as_json({"path": str(path)})
+        else:
+            printing.echo(path)
+        return
+    if odd := [f"--{key}" for key, value in theirs.items() if value is not None]:
+        raise InvalidInputError(f"{', '.join(odd)} cannot be used: not an option of {standard}")
     from artifactstore.work.export.record import as_text  # noqa: PLC0415 - loads the standards only if needed
 
     given: dict[str, Any] = {"files": files, "license": license, "builder": builder, "namespace": namespace, "keys": keys}
