@@ -21,7 +21,7 @@ class Point:
     Attributes:
         step: the step that was passed, or None.
         value: the value; NaN and infinities as such.
-        time: when it was committed, which is with the next output or at the end of the run.
+        time: when it was committed, which is with the next output or at the end of the run; of an imported run, when it was logged.
     """
 
     step: int | None
@@ -53,8 +53,9 @@ def series(entries: "Iterable[Entry]", runs: Collection[str]) -> dict[str, dict[
                     if not running:
                         return found
                 elif fact["fact"] == "measured":
+                    at = parse_time(fact.get("at", time))
                     for metric, value in {**fact.get("not_finite", {}), **fact["metrics"]}.items():
-                        found[run].setdefault(metric, []).append(Point(fact.get("step"), float(value), parse_time(time)))
+                        found[run].setdefault(metric, []).append(Point(fact.get("step"), float(value), at))
     return found
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, Final
 
+from artifactstore.errors import InvalidInputError
+from artifactstore.model.encoding import parse_time
 from artifactstore.model.facts import Fact
 
 __all__ = ["finite", "malformed", "sane"]
@@ -74,6 +76,13 @@ def _files(value: Any) -> bool:
     return isinstance(value, list) and all(map(_file, value))
 
 
+def _time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(parse_time(value))
+    except InvalidInputError:
+        return False
+
+
 def _rows_of_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_texts, value))
 
@@ -113,6 +122,7 @@ _FIELDS: Final[Mapping[str, Is]] = {
     "name": _text_or_none,
     "version": _whole_or_none,
     "step": _whole,
+    "at": _time,
     "command": _texts,
     "params": _table,
     "metadata": _table,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -51,7 +51,7 @@ from artifactstore.work.session.write_guard import refuse_if_moved
 from artifactstore.work.tracking.current_run import current, is_in_run
 from artifactstore.work.workers.crew import check_executor
 
-__all__ = ["PutSource", "found_object", "prepare", "put", "put_listed"]
+__all__ = ["PutSource", "found_object", "listed", "prepare", "put", "put_listed"]
 
 
 def put(
@@ -86,30 +86,39 @@ def _put(
         if left:
             raise InvalidInputError(f"{', '.join(sorted(left))} cannot be used: {source.ref} is copied as it is")
         return copy(session, source, request, kind, reason)
-    an_object = given is None and is_object(source, left)
-    chosen = check_options(left, is_object=an_object)
-    if given is None:
-        found = find(session, source, chosen, request)
-    else:
-        found = find_onto(session, source, chosen, request, given)
-        assert found.onto is not None  # made just now
+    found = listed(session, source, request, left, given)
+    if found.onto is not None:
         request = found.onto.request(request, kind)
-    found.verify, found.sha256 = chosen.get("verify", False), chosen.get("sha256", False)
     found.executor = executor
+    made = put_listed(session, found, request, reason)
+    if found.root and found.onto is None:
+        remember(session, found.root, made, how="put", exclude=left.get("exclude", ()), links=left.get("links", "keep"))
+    if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
+        remark(lacking)
+    if kind is not None and made.kind != kind:
+        remark(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already")
+    return made
+
+
+def listed(
+    session: Session, source: Any, request: PutRequest, options: Mapping[str, Any], onto: dict[str, Any] | None = None
+) -> PutSource:
+    """List the source of a put, with what its options ask for; `onto` is what `take_onto` has taken out of them.
+
+    Raises:
+        InvalidInputError: it does not exist, cannot be stored, or an option does not apply to it.
+    """
+    an_object = onto is None and is_object(source, options)
+    chosen = check_options(options, is_object=an_object)
+    found = find(session, source, chosen, request) if onto is None else find_onto(session, source, chosen, request, onto)
+    found.verify, found.sha256 = chosen.get("verify", False), chosen.get("sha256", False)
     if isinstance(source, str) and "://" in source and "?" not in source and not found.root:
         found.url = source, chosen.get("source_options", {})
     if not an_object and chosen.get("profile", False):
         from artifactstore.work.put.profiling import Profiling  # noqa: PLC0415 - profiling, which few puts of files need
 
         found.profiling = Profiling(found.folder.files, full=chosen["profile"] == "full", single=found.single)
-    made = put_listed(session, found, request, reason)
-    if found.root and found.onto is None:
-        remember(session, found.root, made, how="put", exclude=chosen.get("exclude", ()), links=chosen.get("links", "keep"))
-    if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
-        remark(lacking)
-    if kind is not None and made.kind != kind:
-        remark(f"{made.ref} stays of the kind {made.kind!r}: the same content is there already")
-    return made
+    return found
 
 
 def put_listed(session: Session, found: PutSource, request: PutRequest, reason: str | None, *, own: bool = True) -> Artifact:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from artifactstore.maintenance.usage.usage import Usage
     from artifactstore.work.get.artifact import Artifact
     from artifactstore.work.sync.import_store import ImportOptions
+    from artifactstore.work.sync.intake import Intake
 
 __all__ = ["Maintenance", "examine_url"]
 
@@ -119,6 +120,26 @@ class Maintenance:
         from artifactstore.work.sync.sync import import_from  # noqa: PLC0415 - as in sync
 
         return import_from(self._session, source, dry_run=dry_run, storage_options=storage_options, importing=dict(importing))
+
+    def intake(self, system: str, source: str, *, dry_run: bool = False, reason: str | None = None) -> "Intake":
+        """Begin an import from another system: `with store.maintenance.intake("dvc", url) as intake: intake.put(…)`.
+
+        Versions, runs and aliases come at their own times and by their own actors, as those of another store do; what is here
+        already, by the ids of that system, is not brought again.
+
+        Args:
+            system: the other system, such as `dvc`.
+            source: what identifies the source there: a URL or path without credentials.
+            dry_run: write nothing; only count.
+            reason: why, for the audit trail.
+
+        Raises:
+            RefusedError: this store is read-only.
+            BackendError: a backend failed; run the import again.
+        """
+        from artifactstore.work.sync.intake import Intake  # noqa: PLC0415 - as in sync
+
+        return Intake(self._session, system, source, dry_run=dry_run, reason=reason)
 
     def bundle(
         self, path: str | os.PathLike[str], *, names: Sequence[str] | None = None, with_lineage: bool = False

@@ -1,0 +1,381 @@
+"""The intake: another system's versions, runs and aliases come in, at their own times and by their own actors.
+
+What a foreign system says is recorded as what another store says is: by `received` facts, which never outweigh this store's own. The
+system takes the part of the store, so the facts of one subject come in order and count once. What is here already is found by the
+ids of that system, in metadata and in the ids of runs: a second import appends nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from artifactstore.catalog.fold.received import is_own
+from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.gates.evaluate import gates_of
+from artifactstore.catalog.versions import Version
+from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.model.digest import Digest
+from artifactstore.model.encoding import canonical_json, format_time
+from artifactstore.model.facts import Fact
+from artifactstore.model.reference import Referable, Reference, as_reference, check_alias, check_name
+from artifactstore.work.get.artifact import Artifact
+from artifactstore.work.put.arguments import PutRequest, checked_request
+from artifactstore.work.put.put import listed, prepare
+from artifactstore.work.secrets import captured
+from artifactstore.work.session.commit import commit
+from artifactstore.work.session.core import Core
+from artifactstore.work.session.prepared import Prepared, Step
+from artifactstore.work.session.session import Session
+from artifactstore.work.sync.imported import Imported
+from artifactstore.work.sync.marks import ALSO, Marks
+from artifactstore.work.sync.past_runs import PastRun
+
+__all__ = ["Brought", "Intake"]
+
+_FACTS: Final = 512 * 1024  # bytes of facts of runs that are committed together
+_TRIES: Final = 20  # commits of one version, while another import of the same source is first
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A version that an intake has brought, or found.
+
+    Attributes:
+        ref: `name:v3`.
+        digest: the artifact's digest; empty in a dry run that would bring it.
+        new: whether it was brought now.
+    """
+
+    ref: str
+    digest: str
+    new: bool
+
+
+class Intake:
+    """One import from a foreign system: `with store.maintenance.intake("dvc", url) as intake: …`.
+
+    Each version is a transaction. Runs are committed together, the last ones at the end of the block; if it raises, they are
+    left for the next import. A dry run writes nothing and reads no content.
+
+    Attributes:
+        report: what was brought so far.
+    """
+
+    def __init__(self, session: Session, system: str, source: str, *, dry_run: bool = False, reason: str | None = None) -> None:
+        session.check_writable()
+        if session.batch() is not None:
+            raise InvalidInputError("an import cannot be a part of a batch: it commits each version at once")
+        self.report = Imported()
+        self._session, self._dry_run, self._reason = session, dry_run, reason
+        self._system = system
+        core = session.core() if dry_run else session.core_to_write()
+        self._author = core.appender.author
+        self._store = Digest.of(canonical_json([system, source])).raw.hex()[:32]
+        self._seq = 0  # the last that was given in this intake
+        self._names: set[str] = set()
+        self._marks: dict[tuple[str, tuple[str, ...]], Marks] = {}
+        self._planned: dict[str, list[Fact]] = {}  # in a dry run: name → its further versions
+        self._waiting: list[tuple[PastRun, list[Fact]]] = []  # with its edges
+        self._waiting_bytes = 0
+        self._runs: set[str] = set()  # ids of those that were brought
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None) -> None:
+        if kind is None:
+            self._flush()
+            self.report.names = len(self._names)
+
+    # -- what is here
+
+    def find(self, name: str, marks: Mapping[str, str]) -> str | None:
+        """Return the reference of the newest version of a name whose metadata have these values, removed ones included."""
+        name = check_name(name)
+        self._names.add(name)
+        with self._session.state() as state:
+            number = self._marked(state, name, marks)
+        return None if number is None else f"{name}:v{number}"
+
+    def _marked(self, state: State, name: str, marks: Mapping[str, str]) -> int | None:
+        """Return the number of the newest version of a name with these metadata."""
+        if not marks:
+            raise InvalidInputError(f"marks= must name what identifies a version of {name} in {self._system}")
+        rows = [*state.names.get(name, ()), *self._planned.get(name, ())] if self._dry_run else state.names.get(name, ())
+        key = tuple(sorted(marks))
+        return self._marks.setdefault((name, key), Marks(key)).find(rows, marks)
+
+    def has_run(self, run: str) -> bool:
+        """Return whether a run is here, or brought by this intake."""
+        with self._session.state() as state:
+            return run in state.runs or run in self._runs
+
+    # -- bringing
+
+    def put(
+        self,
+        source: Any,
+        name: str,
+        *,
+        marks: Mapping[str, str],
+        kind: str = "data",
+        metadata: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        time: datetime | None = None,
+        actor: str | None = None,
+        reason: str | None = None,
+        **options: Any,
+    ) -> Brought:
+        """Bring a version, if the name has none with these marks; its source is read only then.
+
+        Content that the newest version has already makes no new one, as with every put: its metadata gets the further marks.
+
+        Args:
+            source: what `Store.put` takes, or an artifact of this store.
+            name: the name here.
+            marks: metadata that identify the version in the other system.
+            kind: data, model, code …
+            metadata: further metadata.
+            metrics: measured values.
+            time: when it was made there; now by default.
+            actor: who made it there; the actor of this import by default.
+            reason: why.
+            **options: of `Store.put`, for files and objects.
+
+        Raises:
+            InvalidInputError: an argument is invalid.
+            BackendError: a backend failed; what was brought before stays.
+        """
+        if (known := self.find(name, marks)) is not None:
+            return Brought(known, self._digest(known), new=False)
+        name, left = check_name(name), dict(options)
+        request = checked_request(
+            source, name, options=left, kind=kind, metadata={**(metadata or {}), **marks}, metrics=metrics, reason=reason
+        )
+        if request.aliases:
+            raise InvalidInputError("aliases= cannot be used here: call alias() once the version is there")
+        origin = self._origin(time, actor, reason)
+        if self._dry_run:
+            self._planned.setdefault(name, []).append({"digest": "", "metadata": request.metadata or {}})
+            self.report.versions += 1
+            with self._session.state(fresh=False) as state:
+                return Brought(f"{name}:v{len(state.names.get(name, ())) + len(self._planned[name])}", "", new=True)
+        copied = source.digest if isinstance(source, Artifact | Version) else None
+        found = None if copied is not None else listed(self._session, source, request, left)
+        number = 0
+        is_version = is_new = False
+
+        def store(core: Core) -> Prepared:
+            nonlocal number, is_version, is_new
+            if found is not None:
+                prepared = prepare(self._session, core, found, request)
+            else:
+                with self._session.state() as state:
+                    prepared = Prepared([], state.head, str(copied))
+            with self._session.state() as state:
+                rows = state.names.get(name, ())
+                stored = [fact for fact in prepared.facts if fact["fact"] == "stored"]
+                number, is_version, is_new = self._marked(state, name, marks) or 0, False, False
+                if number:
+                    prepared.facts = []
+                elif rows and rows[-1]["digest"] == prepared.digest and "removed" not in rows[-1]:
+                    number = len(rows)
+                    prepared.facts = [*stored, self._described(state, origin, name, request, marks)]
+                else:
+                    number, is_version, is_new = len(rows) + 1, True, bool(stored)
+                    facts = _version_facts(request, prepared.digest, single=found is not None and found.single)
+                    prepared.facts = [*stored, self._received(state, origin, facts, of=name)]
+            return prepared
+
+        prepared = self._commit(store)
+        self.report.versions += is_version
+        self.report.new += is_new
+        return Brought(f"{name}:v{number}", prepared.digest, new=is_version)
+
+    def run(self, id: str, name: str, **fields: Any) -> bool:  # noqa: A002 - the name of the field
+        """Bring a run, if there is none of its id; an unfinished one that was brought before gets its end.
+
+        Args:
+            id: `<system>-<its id>`.
+            name: the kind of work.
+            **fields: of `PastRun`: time, ended, status, params, inputs, outputs, history …
+
+        Returns:
+            Whether it is new, or has ended now.
+
+        Raises:
+            NotFoundError: an input or output is not here: bring it first.
+            InvalidInputError: an argument is invalid.
+        """
+        run = PastRun(id=id, name=name, **fields)
+        run.check()
+        with self._session.state() as state:
+            if run.id in self._runs or not run.is_news(state):
+                return False
+        edges = [] if self._dry_run else [*self._edges("used", run.id, run.inputs), *self._edges("produced", run.id, run.outputs)]
+        self._runs.add(run.id)
+        self.report.runs += 1
+        if self._dry_run:
+            return True
+        self._waiting.append((run, edges))
+        self._waiting_bytes += run.size()
+        if self._waiting_bytes > _FACTS:
+            self._flush()
+        return True
+
+    def alias(self, ref: str, alias: str, *, time: datetime | None = None, actor: str | None = None) -> bool:
+        """Point an alias at a version, unless it does already, or was moved in this store.
+
+        Raises:
+            InvalidInputError: the reference is not `name:v3`, or the alias is malformed.
+            NotFoundError: there is no such version.
+        """
+        parsed, alias = Reference.parse(ref), check_alias(alias)
+        name, version = parsed.name, parsed.version
+        if name is None or version is None:
+            raise InvalidInputError(f"{ref}: expected NAME:vN, the version that {alias} is to mean")
+        origin = self._origin(time, actor, None)
+        moved: list[bool] = []
+
+        def point(_core: Core) -> Prepared:
+            with self._session.state() as state:
+                moved[:] = [self._moves_alias(state, name, alias, version)]
+                if not moved[0]:
+                    return Prepared([], state.head, "")
+                fact: Fact = {"fact": "aliased", "name": name, "alias": alias, "version": version}
+                return Prepared([self._received(state, origin, [fact], of=name)], state.head, "")
+
+        if self._dry_run:
+            point(self._session.core())
+        else:
+            self._session.resolve(ref, tainted=True)
+            self._commit(point)
+        return moved[0]
+
+    def _moves_alias(self, state: State, name: str, alias: str, version: int) -> bool:
+        """Return whether an alias is to be moved; note why not, if it means another version here."""
+        moves = state.aliases.get(name, {}).get(alias, ())
+        if moves and moves[-1]["version"] == version:
+            return False
+        why = None
+        if moves and is_own(moves[-1]):
+            why = f"{name}:{alias}: it was moved in this store, by {moves[-1]['actor']}"
+        elif alias in state.gates and gates_of(state, name, alias):
+            why = f"{name}:{alias}: it has gates here: promote the version"
+        if why is not None and why not in self.report.skipped:
+            self.report.skipped.append(why)
+        return why is None
+
+    # -- facts
+
+    def _flush(self) -> None:
+        """Commit the runs that wait."""
+        if not self._waiting:
+            return
+
+        def bring(_core: Core) -> Prepared:
+            facts: list[Fact] = []
+            with self._session.state() as state:
+                for run, edges in self._waiting:
+                    facts += self._run_facts(state, run, edges)
+                return Prepared(facts, state.head, "")
+
+        self._commit(bring)
+        self._waiting, self._waiting_bytes = [], 0
+
+    def _run_facts(self, state: State, run: PastRun, edges: Sequence[Fact]) -> list[Fact]:
+        """Return a run's facts: its start at its time, the rest at its end; nothing of one that came meanwhile."""
+        if not run.is_news(state):
+            return []
+        first: list[Fact] = []
+        last: Sequence[Fact] = edges
+        if run.id not in state.runs:
+            first = [run.start(), *(one for one in edges if one["fact"] == "used")]
+            last = [*run.measures(), *(one for one in edges if one["fact"] != "used")]
+        halves = ((run.time, first), (run.ended or run.time, [*last, *run.end()]))
+        return [self._received(state, self._origin(time, run.actor, None), facts) for time, facts in halves if facts]
+
+    def _digest(self, ref: str) -> str:
+        """Return the digest of a version; none where a dry run would bring it."""
+        name, _, number = ref.rpartition(":v")
+        with self._session.state(fresh=False) as state:
+            rows = state.names.get(name, ())
+            return str(rows[int(number) - 1]["digest"]) if int(number) <= len(rows) else ""
+
+    def _edges(self, kind: str, run: str, refs: Iterable[tuple[str | Referable, str | None]]) -> list[Fact]:
+        found = []
+        for ref, role in refs:
+            at = self._session.resolve(as_reference(ref), tainted=True)
+            fact: Fact = {"fact": kind, "run": run, "digest": at.digest}
+            fact |= {} if at.name is None else {"name": at.name, "version": at.version}
+            found.append({**fact, "role": role} if role is not None else fact)
+        return found
+
+    def _origin(self, time: datetime | None, actor: str | None, reason: str | None) -> Fact:
+        if time is not None and time.tzinfo is None:
+            raise InvalidInputError(f"time={time!r}: expected a datetime with a time zone")
+        own = actor is None
+        found: Fact = {
+            "actor": self._author.actor if own else captured(str(actor), "actor"),
+            "identity": self._author.identity if own else "claimed",
+            "tool": self._system,
+            "time": format_time(time or datetime.now(UTC)),
+        }
+        return found if reason is None else {**found, "reason": reason}
+
+    def _described(self, state: State, origin: Fact, name: str, request: PutRequest, marks: Mapping[str, str]) -> Fact:
+        """Return the fact that notes an id at the newest version, which has this content: equal content is one version."""
+        row = state.names[name][-1]
+        known = row.get("metadata", {})
+        others = known.get(ALSO)
+        metadata: Fact = {**(request.metadata or {}), **known}
+        if any(key in known for key in marks):
+            metadata[ALSO] = [*(others if isinstance(others, list) else ()), dict(marks)]
+        fact: Fact = {"fact": "described", "name": name, "version": len(state.names[name]), "metadata": metadata}
+        if is_own(row) or "described" in row:
+            return fact  # what another system says changes nothing of ours: this import does
+        return self._received(state, origin, [fact], of=name)
+
+    def _received(self, state: State, origin: Fact, facts: Sequence[Fact], *, of: str | None = None) -> Fact:
+        """Return facts as received from the system, behind all that was received from it.
+
+        Args:
+            state: the state that they are planned for.
+            origin: who said so there, and when.
+            facts: the facts.
+            of: the name whose history must be as it is now.
+        """
+        if not self._seq:
+            self._seq = max(state.received.get(self._store, {}).values(), default=0)
+        self._seq += 1
+        entry = str(Digest.of(canonical_json([origin, [*facts]])))
+        found: Fact = {"fact": "received", "store": self._store, "seq": self._seq, "entry": entry, **origin, "facts": [*facts]}
+        if of is not None:
+            moves = sum(map(len, state.aliases.get(of, {}).values()))
+            found["expect"] = {of: {"versions": len(state.names.get(of, ())), "moves": moves}}
+        return found
+
+    def _commit(self, store: Callable[[Core], Prepared]) -> Prepared:
+        """Commit; again if another import was first.
+
+        Raises:
+            ConflictError: others were first each time.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                return commit(self._session, Step(store), reason=self._reason)[0]
+            except ConflictError:
+                self._seq = 0  # another import of this source: look what it has brought
+        return commit(self._session, Step(store), reason=self._reason)[0]
+
+
+def _version_facts(request: PutRequest, digest: str, *, single: bool) -> list[Fact]:
+    fact: Fact = {"fact": "versioned", "name": request.name, "digest": digest, "kind": request.kind}
+    fact |= {"file": True} if single else {}
+    fact |= {"metadata": request.metadata} if request.metadata else {}
+    if not (request.metrics or request.not_finite):
+        return [fact]
+    odd: Fact = {"not_finite": request.not_finite} if request.not_finite else {}
+    return [fact, {"fact": "measured", "digest": digest, "metrics": request.metrics, **odd}]
