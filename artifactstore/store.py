@@ -263,7 +263,10 @@ class Store(StoreQueries):
         """
         from artifactstore.work.runs.run import Run  # noqa: PLC0415 - imports code and package capture, 30 ms
 
-        return Run(self._session, name, params=params, id=id, code=code, expects=expects)
+        def remove(ref: str, reason: str) -> object:
+            return self.registry.remove(ref, reason)
+
+        return Run(self._session, name, params=params, id=id, code=code, expects=expects, remove=remove)
 
     @overload
     def step(self, name: "Callable[P, R]") -> "Callable[P, R]": ...

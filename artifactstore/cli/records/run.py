@@ -17,13 +17,15 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
     origin = provenance_of_run(store._session, run.id)  # noqa: SLF001 - as for an artifact
     if as_json:
         inputs = [printing.record(one) for one in origin.inputs]
-        outputs = [printing.record(one) for one in origin.outputs]
+        outputs, checkpoints = ([printing.record(one) for one in some] for some in _divided(origin.outputs))
         environment = {"digest": origin.environment, "text": origin.environment_text}
-        printing.as_json({**printing.record(run), "inputs": inputs, "outputs": outputs, "environment": environment})
+        made = {"outputs": outputs, "checkpoints": checkpoints}
+        printing.as_json({**printing.record(run), "inputs": inputs, **made, "environment": environment})
         return
     from artifactstore.display.artifact_card import record_outline  # noqa: PLC0415 - as above
     from artifactstore.work.views.runs import histories  # noqa: PLC0415 - as above
 
+    results, states = _divided(origin.outputs)
     lines, series = origin.lines(), histories(store._session, [run.id])[run.id]  # noqa: SLF001 - as above
     facts = {
         "run": f"{run.id} {run.name}",
@@ -39,12 +41,20 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
         "code": lines["code"],
         "env": lines["env"],
         "inputs": lines["inputs"],
-        "outputs": tuple(one.ref for one in origin.outputs),
+        "outputs": tuple(one.ref for one in results),
+        "checkpoints": f"{len(states)}, the newest is {states[-1].ref}" if states else None,
         "around": f"may have read {counted(len(run.around) + run.around_more, 'files')} outside the store"
         if run.around
         else None,
     }
     printing.outline(record_outline(facts, None, {}))
+
+
+def _divided(outputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Return what a run was for, and the checkpoints on the way."""
+    from artifactstore.work.runs.checkpoints import ROLE  # noqa: PLC0415 - as above
+
+    return [one for one in outputs if one.role != ROLE], [one for one in outputs if one.role == ROLE]
 
 
 def _course(name: str, last: float | None, points: Sequence[Any]) -> str:

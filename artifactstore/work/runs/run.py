@@ -20,6 +20,7 @@ from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.put import put as _put
+from artifactstore.work.runs import checkpoints
 from artifactstore.work.runs.capture.environment import command_line
 from artifactstore.work.runs.captured import Capture
 from artifactstore.work.runs.json_safe import escape_undecodable, json_safe, numbers, parameters, whole_number
@@ -60,6 +61,7 @@ class Run:
         id: str | None = None,  # noqa: A002 - the public name
         code: bool | str = True,
         expects: Iterable[str | type] = (),
+        remove: Callable[[str, str], object] | None = None,
     ) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
             raise InvalidInputError(f"a run's name must be a str of 1 to 200 printable characters, got {name!r}")
@@ -87,6 +89,8 @@ class Run:
         self._capture: Capture | None = None  # until it was handed to the tracker
         self._looked: Capture | None = None
         self._warned: set[str] = set()
+        self._remove = remove  # a version, by the rules of the registry
+        self._unremovable: set[str] = set()  # checkpoints that stay although they need not
 
     # -- start and end
 
@@ -206,6 +210,57 @@ class Run:
             known = {key: options.pop(key) for key in ("kind", "metadata", "metrics", "reason") if key in options}
             chosen: Any = options
             return _put.put(self._session, source, name, options=chosen, **known)
+
+    def checkpoint(
+        self, state: Any, *, step: int, name: str | None = None, keep: int | Mapping[str, Any] | None = None, **options: Any
+    ) -> Artifact:
+        """Store a state of the training, from which `resume` goes on. It is durable when this returns.
+
+        Args:
+            state: what `put` takes: a state dict, a model, a folder …
+            step: how far the training is; recorded in the metadata.
+            name: of the series; `<run name>/checkpoint` by default.
+            keep: which checkpoints of this run stay: the number of the newest, or a dict such as
+                `{"last": 3, "every": 1000, "min": "loss"}`, of which any is enough. The others are removed, with the reason;
+                what an alias means, or a hold keeps, stays. All stay by default.
+            **options: of `put`, such as `metrics` and `metadata`.
+
+        Raises:
+            InvalidInputError: an argument is invalid, or this is inside a batch.
+            BackendError: it is not stored; the one before is.
+        """
+        number = whole_number(step)
+        if number is None:
+            raise InvalidInputError(f"step={step!r:.100}: expected a whole number")
+        if self._session.batch() is not None:
+            raise InvalidInputError("a checkpoint cannot be a part of a batch: it must be durable at once")
+        series = checkpoints.name_of(self.name, name)
+        rule = None if keep is None else checkpoints.Keep.of(keep)
+        options["metadata"] = {**(options.get("metadata") or {}), "step": number}
+        made = self.put(state, series, role=checkpoints.ROLE, **options)
+        if rule is not None and self._remove is not None:
+            with self._session.state(fresh=False) as known:
+                found = checkpoints.of_run(known, self.id, series)
+            checkpoints.prune(found, rule, self._remove, self._unremovable)
+        return made
+
+    def resume(self, name: str | None = None, **options: Any) -> Any:
+        """Return the newest checkpoint of this run, also of an earlier job of the same id; None if there is none.
+
+        Args:
+            name: of the series, as passed to `checkpoint`.
+            **options: of `get`, such as `trust` and `to`.
+
+        Raises:
+            CorruptionError: it is damaged; the ones before are versions of the same name.
+        """
+        series, tracker = checkpoints.name_of(self.name, name), self._running()
+        with self._session.state() as known:
+            found = checkpoints.newest(known, self.id, series)
+        if found is None:
+            return None
+        tracker.own(found.digest)
+        return self.get(found.ref, **options)
 
     def use(self, ref: str | Referable, *, role: str | None = None) -> None:
         """Record an input that is read by other means, such as a file from an earlier get.

@@ -82,6 +82,11 @@ class RunRecord:
         if self._joined and self._hand_over(fact) is False:
             self._commit_at_once()
 
+    def own(self, digest: str) -> None:
+        """Let reads of something that this run has made itself, perhaps in an earlier process, be no inputs."""
+        with self._lock:
+            self._used.add(digest)
+
     def measured(self, metrics: dict[str, float], step: int | None, odd: dict[str, str] | None = None) -> None:
         """Record metrics of the run itself; `odd` are those that are not finite."""
         fact: Fact = {"fact": "measured", "run": self.run, "metrics": metrics}
