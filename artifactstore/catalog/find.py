@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 from artifactstore.catalog.comparison import Comparison
+from artifactstore.catalog.fold.metadata_index import candidates, values_at
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import code_of, descendants
 from artifactstore.catalog.spill.table import keys_containing, keys_with_prefix
@@ -53,7 +54,8 @@ def find(
         alias: an alias that points to it now.
         tag: `KEY`, `KEY=VALUE`, or a dict of tags.
         kind: the kind.
-        metadata: keys and their required values; a dotted key looks inside.
+        metadata: keys and their required values, or sets of values of which any will do; a dotted key is one as it is, and looks
+            inside.
         metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the latest measured value counts.
         uses: a digest that they were made from, directly or indirectly.
         code: the beginning of a commit of a run that produced them.
@@ -78,17 +80,20 @@ def find(
     run = _only_run(state, run)
     of_run = run is not None or code is not None
     words = text.casefold().split() if text is not None else []
-    for one, numbers in _candidates(state, name, _made_from(state, uses), tests, (run, code) if of_run else None):
+    made = _made_from(state, uses)
+    noted = None if not metadata else candidates(state.by_metadata, metadata)
+    for one, numbers in _candidates(state, name, noted=noted, made=made, tests=tests, of_run=(run, code) if of_run else None):
         for version in versions(state, one, numbers):
             if (
                 not version.removed
+                and (noted is None or made is None or version.digest in made)
                 and (since is None or version.time >= since)
                 and (kind is None or version.kind == kind)
                 and (alias is None or alias in version.aliases)
                 and (not tags or _is_tagged(version, tags))
                 and (not words or _mentions(state, version, words))
                 and all(metric in version.metrics and test(version.metrics[metric]) for metric, test in tests.items())
-                and all(_same(_inside(version.metadata, key), value) for key, value in (metadata or {}).items())
+                and all(_has(version.metadata, key, value) for key, value in (metadata or {}).items())
                 and (not of_run or any(_is_of(state, one, run, code) for one in state.produced_by.get(version.digest, ())))
             ):
                 yield version
@@ -145,13 +150,22 @@ def _made_from(state: State, uses: str | None) -> set[str] | None:
 
 
 def _candidates(
-    state: State, name: str | None, made: set[str] | None, tests: _Tests, of_run: tuple[str | None, str | None] | None
+    state: State,
+    name: str | None,
+    *,
+    noted: set[tuple[str, int]] | None,
+    made: set[str] | None,
+    tests: _Tests,
+    of_run: tuple[str | None, str | None] | None,
 ) -> Iterator[tuple[str, list[int] | None]]:
     """Yield names, each with the numbers of its candidate versions (None: all), by the most selective condition.
 
     Most of a million versions do not match, and checking each takes seconds.
     """
     chosen: Iterable[str]
+    if noted is not None:
+        yield from _grouped(noted, name)
+        return
     if made is not None:
         chosen = made
     elif name is not None or not (tests or of_run):
@@ -165,11 +179,15 @@ def _candidates(
         chosen = {
             edge["digest"] for run in _runs(state, *of_run) for edge in state.edges.get(run, ()) if edge["fact"] == "produced"
         }
+    rows = (row for digest in chosen for row in state.versions_by_digest.get(digest, ()))
+    yield from _grouped(((one, number) for one, number, _ in rows), name)
+
+
+def _grouped(pairs: Iterable[tuple[str, int]], name: str | None) -> Iterator[tuple[str, list[int]]]:
     found: dict[str, list[int]] = {}
-    for digest in chosen:
-        for one, number, _ in state.versions_by_digest.get(digest, ()):
-            if name is None or fnmatchcase(one, name):
-                found.setdefault(one, []).append(number)
+    for one, number in pairs:
+        if name is None or fnmatchcase(one, name):
+            found.setdefault(one, []).append(number)
     yield from ((one, sorted(found[one])) for one in sorted(found))
 
 
@@ -204,12 +222,7 @@ def _same(found: Any, wanted: Any) -> bool:
     return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)
 
 
-def _inside(metadata: Mapping[str, Any], key: str) -> Any:
-    if key in metadata:
-        return metadata[key]
-    value: Any = metadata
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
+def _has(metadata: Mapping[str, Any], key: str, wanted: Any) -> bool:
+    found = [*values_at(metadata, key)] or [None]
+    allowed = wanted if isinstance(wanted, set | frozenset) else (wanted,)
+    return any(_same(one, value) for one in found for value in allowed)

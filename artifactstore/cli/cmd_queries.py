@@ -106,7 +106,9 @@ def find(
     alias: Annotated[str | None, typer.Option(help="An alias that points to it.")] = None,
     tag: Annotated[str | None, typer.Option(help="KEY or KEY=VALUE.")] = None,
     kind: Annotated[str | None, typer.Option(help="data, model, code …")] = None,
-    meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
+    meta: Annotated[
+        list[str] | None, typer.Option("--meta", "--metadata", help="KEY=VALUE, as text or JSON; may be repeated.")
+    ] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Condition, for example 'auc>=0.9'; may be repeated.")] = None,
     file: Annotated[str | None, typer.Option(help="A file that they contain, or its digest.")] = None,
     uses: Annotated[str | None, typer.Option(help="An artifact that they were made from.")] = None,
@@ -127,7 +129,7 @@ def find(
             raise InvalidInputError(f"--metric {one!r}: expected a condition such as 'auc>=0.9'")
         conditions[one[:split].strip()] = one[split:]
     with opened(store, "r", at=at) as store_:
-        wanted = {key: value_of(value) for key, value in pairs("meta", meta)}
+        wanted = {key: _any_of(value) for key, value in pairs("meta", meta)}
         rows = store_.find(
             name=name,
             text=text,
@@ -147,6 +149,12 @@ def find(
         else:
             printing.listed(rows, "found")
         return EXIT_CODES["ok"] if rows else EXIT_CODES["no"]
+
+
+def _any_of(text: str) -> Any:
+    """Return the values that a text may stand for: an id of another system that looks like a number is recorded as text."""
+    value = value_of(text)
+    return value if isinstance(value, dict | list) else {text, value}
 
 
 @app.command()

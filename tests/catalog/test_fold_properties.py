@@ -37,6 +37,7 @@ def _removal(name: str, which: dict[str, Any]) -> dict[str, Any]:
 SIMPLE = st.one_of(
     st.builds(stored, WORDS, MANIFESTS, st.lists(PACKS, max_size=2), hooks=st.sampled_from(["", "00" * 8])),
     st.builds(versioned, WORDS, st.one_of(NAMES, st.none())),
+    st.builds(lambda w, n, k: versioned(w, n, metadata={"s.id": f"{k}"}), WORDS, NAMES, NUMBERS),
     st.builds(_alias, NAMES, WHICH, st.sampled_from(["any", None, 1, 2])),
     st.builds(removed, WORDS),
     st.builds(_removal, NAMES, WHICH.filter(lambda w: w.get("version", 1) is not None)),
@@ -49,9 +50,10 @@ SIMPLE = st.one_of(
     st.builds(lambda kind, w: {"fact": kind, "digest": digest(w)}, st.sampled_from(["tainted", "cleared"]), WORDS),
     st.builds(lambda w: {"fact": "measured", "digest": digest(w), "metrics": {"m": 1.0}}, WORDS),
     st.builds(
-        lambda n, w: {"fact": "described", "name": n, **w, "metadata": {"k": 1}},
+        lambda n, w, k: {"fact": "described", "name": n, **w, "metadata": {"k": 1, "s": {"id": k, "t": {}}}},
         st.one_of(NAMES, st.none()),
         WHICH.filter(lambda w: w.get("version", 1) is not None),
+        NUMBERS,
     ),
     st.just({"fact": "of tomorrow", "x": 1}),
 )

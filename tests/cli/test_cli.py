@@ -94,6 +94,10 @@ def test_tables_for_people(filled):
     assert "content   blake3:" in filled("show", "d")[1]
     assert filled("show", "d:v1", "--listing")[1].endswith("  a.txt\n")
     assert filled("find", "--meta", "rows=3")[1].startswith("d:v1")
+    assert filled("put", "data", "ids", "--meta", 'mlflow.run_id="12"', "--meta", "mlflow.version=3")[0] == 0
+    for wanted in ("mlflow.run_id=12", 'mlflow.run_id="12"', "mlflow.version=3", "mlflow.version=3.0"):
+        assert filled("find", "--metadata", wanted)[1].startswith("ids:v1"), wanted
+    assert filled("find", "--meta", "mlflow.run_id=1")[0] == 1
     assert filled("verify", "--level", "full")[1].startswith("ok: ")
     code, out, err = filled("verify")
     assert [line.partition(": ")[0] for line in out.splitlines()] == ["ok", "head"]

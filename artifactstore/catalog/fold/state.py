@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.lost import is_whole, relies_on_lost
+from artifactstore.catalog.fold.metadata_index import with_version
 from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
 from artifactstore.catalog.fold.tables import Tables
 from artifactstore.catalog.fold.times import reset_by
@@ -172,10 +173,16 @@ class State(Tables):
             if self.approvals and (older := len(self.approvals.get(fact["digest"], ()))):
                 row["approvals"] = older
             self._push(self.names, fact["name"], row)
-            self._push(self.versions_by_digest, fact["digest"], [fact["name"], len(self.names[fact["name"]]), fact["kind"]])
+            number = len(self.names[fact["name"]])
+            self._push(self.versions_by_digest, fact["digest"], [fact["name"], number, fact["kind"]])
+            self._index(fact["name"], number, row.get("metadata"))
+
+    def _index(self, name: str, number: int, metadata: Any) -> None:
+        for row, listed in with_version(self.by_metadata, name, number, metadata):
+            self._set(self.by_metadata, row, listed)
 
     def _fold_described(self, fact: Fact, stamp: Fact) -> None:
-        row = None
+        row, number = None, None
         if fact["name"] is None:
             row = self.unnamed.get(fact.get("digest") or "")
         elif fact.get("version") is None and "digest" not in fact:
@@ -187,6 +194,8 @@ class State(Tables):
         if row is None or (not is_own(stamp) and (is_own(row) or "described" in row)):
             return
         self._set(row, "metadata", fact["metadata"])
+        if fact["name"] is not None and number is not None:
+            self._index(fact["name"], number, fact["metadata"])
         digest = str(row["digest"])
         if self.approvals and (older := len(self.approvals.get(digest, ()))):
             self._set(row, "approvals", older)
@@ -327,10 +336,7 @@ class State(Tables):
         foreign = not is_own(stamp) and is_own(self.runs.get(run, stamp))
         runs, edges = table.get(digest, ()), self.edges.get(run, ())
         # Both have it or none. The shorter list is searched: ten thousand runs may use one data set, and one run as many files.
-        if len(runs) < len(edges):
-            known = run in runs
-        else:
-            known = any(edge["digest"] == digest and edge["fact"] == kind for edge in edges)
+        known = run in runs if len(runs) < len(edges) else any(one["digest"] == digest and one["fact"] == kind for one in edges)
         if not foreign and not known:
             self._push(table, digest, run)
             self._push(self.edges, run, {key: value for key, value in fact.items() if key != "run"})
@@ -357,14 +363,8 @@ class State(Tables):
     def _fold_received(self, fact: Fact, stamp: Fact) -> None:
         """Apply another store's facts, with their actor and time; local facts take precedence."""
         store, seq, gone = fact["store"], fact["seq"], fact.get("gone", ())
-        origin = {
-            "seq": stamp["seq"],
-            "txn": stamp["txn"],
-            "actor": fact["actor"],
-            "time": fact["time"],
-            "from": store,
-            "entry": seq,
-        }
+        origin = {"seq": stamp["seq"], "txn": stamp["txn"], "actor": fact["actor"], "time": fact["time"]}
+        origin |= {"from": store, "entry": seq}
         for table, news in ((self.received, ()), (self.renamed, fact.get("renamed", {}).items())):
             if store not in table:
                 self._set(table, store, {})

@@ -29,7 +29,7 @@ _TABLES: Final = (
     "header", "verdicts", "holders", "manifests", "condemned_manifests", "condemned_packs", "stored", "names", "aliases",
     "unnamed", "versions_by_digest", "metrics", "holds", "tainted", "runs", "produced_by", "used_by_runs", "edges", "hooks",
     "received", "renamed", "received_metrics", "snapshots", "measures", "approvals", "changed", "signed", "gates",
-    "retention", "name_metadata", "damaged",
+    "retention", "name_metadata", "damaged", "by_metadata",
 )  # fmt: skip
 _STORED_AS: Final = {table: table for table in _TABLES} | {  # table → its name in caches and snapshots
     "header": "marks",
@@ -78,20 +78,14 @@ class Tables:
         retention: pattern of names → versions of its rule, likewise.
         name_metadata: name → what describes it, each time: {metadata, seq, time, actor, txn, reason?}.
         damaged: manifest id → the entry that found bytes of it lost; of uncondemned ones.
+        by_metadata: a value under a dotted key of metadata → [name, number] of versions (`metadata_index`).
     """
 
-    LAYOUT: ClassVar[int] = 11  # version of this layout in caches and snapshots; those with another one are ignored
+    LAYOUT: ClassVar[int] = 12  # version of this layout in caches and snapshots; those with another one are ignored
 
     def __init__(self, store: str = "") -> None:
-        self.header: dict[str, Any] = {
-            "store": store,
-            "head": 0,
-            "format": 1,
-            "condemned": 0,
-            "moved_to": None,
-            "moved_at": 0,
-            "time": "",
-        }
+        self.header: dict[str, Any] = {"store": store, "head": 0, "format": 1, "condemned": 0}
+        self.header |= {"moved_to": None, "moved_at": 0, "time": ""}
         self.verdicts: dict[str, Any] = {}
         self.holders: MutableMapping[str, list[str]] = {}
         self.manifests: MutableMapping[str, list[Any]] = {}
@@ -122,6 +116,7 @@ class Tables:
         self.retention: dict[str, list[dict[str, Any]]] = {}
         self.name_metadata: dict[str, list[dict[str, Any]]] = {}
         self.damaged: dict[str, int] = {}
+        self.by_metadata: MutableMapping[str, list[Any]] = {}
         self._undo: list[Callable[[], object]] | None = None
         self._texts: dict[str, bytes] = {}
         self._base: AnyTables | None = None

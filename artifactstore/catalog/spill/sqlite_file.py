@@ -25,7 +25,7 @@ __all__ = ["LISTING", "LISTS", "ORDERED", "SPILLED", "SqliteTables", "encoded", 
 
 SPILLED: Final = (
     "holders", "manifests", "stored", "names", "unnamed", "named", "metrics", "runs", "produced_by", "used_in", "edges", "hooks",
-    "measures", "approvals",
+    "measures", "approvals", "by_metadata",
 )  # fmt: skip
 ORDERED: Final = frozenset({"runs"})  # tables in insertion order; others are sorted by key
 LISTS: Final = {"names": "versions"}  # tables of long lists → tables of their members

@@ -62,7 +62,9 @@ class Conditions(TypedDict, total=False):
         alias: an alias: versions that it points to now.
         tag: `KEY`, `KEY=VALUE`, or a dict of tags.
         kind: data, model, code …
-        metadata: keys (dotted for nested values) and the values they must have.
+        metadata: keys and the values that they must have, or a set of values of which any will do. A dotted key is a key as it
+            is (`mlflow.run_id`), or leads to a nested value. Texts and whole numbers under dotted keys are indexed: such a
+            condition reads only the versions that have the value, unless more than a thousand do.
         metrics: metric → condition, for example `{"auc": ">= 0.9"}`; the newest value counts.
         file: a local file, or a file's digest: versions that contain exactly these bytes.
         uses: a reference: versions made from it, directly or indirectly.
