@@ -32,6 +32,7 @@ from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.paths import local_path
 from artifactstore.work.sync.import_store import ImportOptions, receive
+from artifactstore.work.sync.new_store import import_target
 
 __all__ = ["import_crate", "is_crate"]
 
@@ -72,8 +73,8 @@ def import_crate(target: Session, source: Any, options: ImportOptions, *, dry_ru
         chosen: ImportOptions = {**options}
         if chosen.get("label") is None:
             chosen["label"] = history.store[:8]
-        report = receive(stage, target, chosen, dry_run=dry_run)
-    return replace(report, source=str(path))
+        report = receive(stage, import_target(target, history.algorithm, dry_run=dry_run), chosen, dry_run=dry_run)
+    return replace(report, source=str(path), target=target.url)
 
 
 # -- reading

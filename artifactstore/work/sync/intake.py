@@ -16,7 +16,7 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.catalog.versions import Version
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.digest import Digest
+from artifactstore.model.digest import ALGORITHMS, Digest
 from artifactstore.model.encoding import canonical_json, format_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Referable, Reference, as_reference, check_alias, check_name
@@ -30,6 +30,7 @@ from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.sync.imported import Imported
 from artifactstore.work.sync.marks import ALSO, Marks
+from artifactstore.work.sync.new_store import import_target
 from artifactstore.work.sync.past_runs import PastRun
 
 __all__ = ["Brought", "Intake"]
@@ -68,6 +69,7 @@ class Intake:
         if session.batch() is not None:
             raise InvalidInputError("an import cannot be a part of a batch: it commits each version at once")
         self.report = Imported()
+        session = import_target(session, ALGORITHMS[0], dry_run=dry_run)
         self._session, self._dry_run, self._reason = session, dry_run, reason
         self._system = system
         core = session.core() if dry_run else session.core_to_write()

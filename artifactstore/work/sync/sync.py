@@ -17,10 +17,10 @@ from artifactstore.maintenance.sync.move import release as release_copy
 from artifactstore.maintenance.sync.object_copy import digest_at, is_empty
 from artifactstore.maintenance.sync.replicate import replicate
 from artifactstore.maintenance.sync.report import SyncReport
-from artifactstore.model.encoding import new_id
 from artifactstore.work.session.session import Session
 from artifactstore.work.sync.import_crate import import_crate, is_crate
 from artifactstore.work.sync.import_store import ImportOptions, receive
+from artifactstore.work.sync.new_store import empty_store
 
 __all__ = ["import_from", "sync"]
 
@@ -128,9 +128,7 @@ def _into_new(session: Session, other: Session, options: ImportOptions, *, dry_r
     if not dry_run:
         other.create(digest)
         return receive(session, other, options, dry_run=False)
-    empty = Session(f"memory://dry-run-{new_id()}", cache=None)
-    empty.create(digest)
-    report = receive(session, empty, options, dry_run=True)
+    report = receive(session, empty_store(digest), options, dry_run=True)
     report.target = other.url
     return report
 
