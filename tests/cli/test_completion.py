@@ -159,6 +159,30 @@ def test_an_unfinished_line_is_split_as_far_as_it_goes(line: str, words: list[st
     assert split(line) == words
 
 
+def test_powershell_doubles_quotes_and_escapes_by_a_backtick():
+    for line, words in (
+        ("a 'it''s b", ["a", "it's b"]),
+        ("a 'it''s' b", ["a", "it's", "b"]),
+        ('a "say ""x"" b', ["a", 'say "x" b']),
+        ("a '' b", ["a", "", "b"]),
+        ("a b` c", ["a", "b c"]),
+        (r'"C:\Program Files\astore.exe" ls', [r"C:\Program Files\astore.exe", "ls"]),
+    ):
+        assert split(line, "powershell") == words
+
+
+def test_the_script_for_powershell_is_one_for_its_grammar():
+    language = pytest.importorskip("tree_sitter_powershell")
+    from tree_sitter import Language, Parser
+
+    parser = Parser(Language(language.language()))
+    script = SCRIPTS["powershell"]
+    assert not parser.parse(script.encode()).root_node.has_error
+    for sign in "(){}":  # what is missing is seen, so that the assertion above means something
+        at = script.index(sign)
+        assert parser.parse((script[:at] + script[at + 1 :]).encode()).root_node.has_error, sign
+
+
 def test_bash_gets_only_what_comes_after_its_break(capfd: pytest.CaptureFixture[str]):
     for line, breaks, expected in (
         ("x show churn/model:pro", BREAKS, "production"),

@@ -68,13 +68,16 @@ def split(line: str, shell: str = "bash") -> list[str]:
     """Split a command line as a shell does, as far as it goes: a quote may be open. The last word is what is being typed, perhaps empty."""
     escape = "`" if shell == "powershell" else "\\"
     words, word, quote, begun = [], "", "", False
-    signs = iter(line)
+    signs, last = iter(line), ""
     for sign in signs:
+        closed, last = last, ""
         if sign == escape and quote != "'":
             word += next(signs, "")
             begun = True
         elif quote:
-            quote, word = ("", word) if sign == quote else (quote, word + sign)
+            quote, word, last = ("", word, sign) if sign == quote else (quote, word + sign, "")
+        elif sign == closed and shell == "powershell":
+            quote, word = sign, word + sign  # a quote that is doubled is part of the word
         elif sign in "'\"":
             quote, begun = sign, True
         elif sign in " \t":

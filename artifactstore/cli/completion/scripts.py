@@ -60,18 +60,23 @@ complete -c artifactstore -f -a '(__artifactstore_complete)'
 complete -c astore -f -a '(__artifactstore_complete)'
 """
 
+# PowerShell quotes no candidate by itself, and what it passes begins with `&` where the program's path is quoted.
 _POWERSHELL: Final = r"""# completion of artifactstore for PowerShell; in $PROFILE: artifactstore completion powershell | Out-String | Invoke-Expression
-Register-ArgumentCompleter -Native -CommandName artifactstore, astore -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName @('artifactstore', 'astore') -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
-    $line = $commandAst.ToString().PadRight($cursorPosition - $commandAst.Extent.StartOffset)
-    $line = $line.Substring(0, $cursorPosition - $commandAst.Extent.StartOffset)
+    $program = $commandAst.GetCommandName()
+    $before = $commandAst.CommandElements[0].Extent.StartOffset - $commandAst.Extent.StartOffset
+    $length = $cursorPosition - $commandAst.Extent.StartOffset
+    $line = $commandAst.ToString().PadRight($length).Substring($before, $length - $before)
     $version = $PSVersionTable.PSVersion
     if ($version.Major * 100 + $version.Minor -lt 703) { $line = $line -replace '"', '\"' }  # later ones do it themselves
-    $how, $lines = & $commandAst.CommandElements[0].ToString() __complete powershell $line 2>$null
+    $how, $lines = & $program __complete powershell $line 2>$null
     foreach ($one in $lines) {
         $name, $remark = $one -split "`t", 2
         if (-not $remark) { $remark = $name }
-        [System.Management.Automation.CompletionResult]::new($name, $name, 'ParameterValue', $remark)
+        $text = $name
+        if ($name -match '[^\w/.:=@+-]') { $text = "'" + $name.Replace("'", "''") + "'" }
+        [System.Management.Automation.CompletionResult]::new($text, $name, 'ParameterValue', $remark)
     }
 }
 """
