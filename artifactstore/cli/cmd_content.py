@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from artifactstore.cli import printing
+from artifactstore.cli.exchange.pointed import from_pointer
 from artifactstore.cli.options import AsJson, At, Reason, Ref, StoreUrl, app, opened, pairs, print_put, value_of
 from artifactstore.cli.registry.arguments import expected
 from artifactstore.errors import InvalidInputError
@@ -54,6 +55,9 @@ def put(
     profile_full: Annotated[bool, typer.Option("--profile-full", help="Likewise, computed from every row.")] = False,
     sha256: Annotated[bool, typer.Option("--sha256", help="Keep the SHA-256 digests of its files, as for a model.")] = False,
     text: Annotated[bool, typer.Option(help="PATH is the text to store, not a path.")] = False,
+    pointer: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a pointer to it, FILE.artifact.json, which get takes.")
+    ] = None,
     reason: Reason = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -86,6 +90,10 @@ def put(
             reason=reason,
             **options,
         )
+        if pointer is not None:
+            from artifactstore.integrations.pointers import write  # noqa: PLC0415 - only for a pointer
+
+            write(made, pointer)
         print_put(made, as_json=as_json, **({"uploaded": made.uploaded, "head": store_.head} if as_json else {}))
     if made.name is None and not as_json:
         printing.echo_error("note: it has no name, so only its digest finds it: `artifactstore put PATH NAME` gives it one")
@@ -121,9 +129,10 @@ def get(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Get an artifact's files, verified. Prints their path."""
+    """Get an artifact's files, verified. Prints their path. REF may be a pointer file."""
     from artifactstore.work.get.get import get as get_files  # noqa: PLC0415 - objects are written as their files here
 
+    ref, store = from_pointer(ref, store)
     with opened(store, "r", at=at) as store_:
         session = store_._session  # noqa: SLF001
         if to is None and session.cache is None:

@@ -22,7 +22,25 @@ __all__ = ["AsJson", "At", "Reason", "Ref", "StoreUrl", "app", "described", "ope
 
 # The order of the help: what one begins with, every day, what it may become, where it came from, upkeep.
 _ORDER: Final = (
-    ("init", "demo", "config", "put", "get", "cat", "cp", "ls", "tree", "show", "versions", "find", "diff", "status", "log"),
+    (
+        "init",
+        "demo",
+        "config",
+        "put",
+        "get",
+        "cat",
+        "cp",
+        "ls",
+        "tree",
+        "show",
+        "versions",
+        "find",
+        "diff",
+        "status",
+        "track",
+        "checkout",
+        "log",
+    ),
     ("alias", "promote", "rollback", "unalias", "gate", "gates", "approve", "reject", "approvals", "sign", "describe", "measure"),
     ("run", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
     ("hold", "release", "holds", "remove", "retention", "expire"),

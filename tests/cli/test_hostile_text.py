@@ -33,6 +33,7 @@ from artifactstore.store import Store
 from artifactstore.work.registry.retention import Expiry
 from artifactstore.work.registry.verdict import Verdict
 from artifactstore.work.reproduce.comparison import Output, Reproduction
+from artifactstore.work.sync.imported import Imported
 from tests.work.test_odd_facts import append
 
 EVIL = "\x1b]0;P\x07\x1b[2K\x9b31m\nFORGED\r\u202eevil\u2066\u200b\u2060<script>alert(1)</script>|`]]>&\"'=1+1\t@x\x7f\u3164\u00ad\ufeff"
@@ -106,6 +107,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "ls": [[], ["n"], ["--prefix", EVIL], ["-l"], ["-l", "n"], [EVIL + "/"], [EVIL + "*"], ["--at", EVIL]], "versions": [["n"], [EVIL]], "find": [[], ["--kind", EVIL], ["--metric", EVIL], [EVIL], ["--tag", EVIL], ["--alias", EVIL]],
     "show": [["n"], ["n:v1"], ["kinds"], ["o1"], ["evil"], [EVIL]], "diff": [["n:v1", "n:v2"], ["o1", "o2", "--inside"], [EVIL, "n"], ["n", "SOURCE"]],
     "verify-folder": [["SOURCE", "n:v1"], ["SOURCE", EVIL], [EVIL, "n:v1"]],
+    "track": [["SOURCE", "n3"], ["--status"], ["--status", EVIL], [EVIL], ["SOURCE", EVIL]], "checkout": [[], [EVIL]],
     "status": [["SOURCE"], ["SOURCE", "--against", EVIL], [EVIL]],
     "log": [[], ["--facts"], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL], ["--ref", EVIL], ["--csv"], ["--html"]], "verify": [[], ["--level", EVIL], ["--level", "full"], ["--keys", EVIL], ["--anchor", EVIL]],
     "run": [["--", "true", EVIL], ["--param", f"{EVIL}={EVIL}", "--metric", f"{EVIL}=1", "--metric", EVIL, "--", "true"], ["--out", EVIL, "--", "true"], ["--", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],
@@ -201,12 +203,13 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     )),
     "Diagnosis": lambda _: ways(Diagnosis(EVIL, EVIL, reached=True, checks=tuple(Check(EVIL, "fail", EVIL, EVIL, EVIL, EVIL) for _ in range(2)))),
     "Repaired": lambda _: ways(Repaired.of([Restored(EVIL, EVIL)], [Lost(EVIL, EVIL, EVIL, EVIL)], dry_run=False)),
+    "Imported": lambda _: ways(Imported(1, 2, 3, 4, [EVIL], [EVIL], [EVIL])),
     "Published": lambda _: ways(Published(1, EVIL, 2, new=True)),
     "ArtifactStoreError": lambda s: iter([str(error_of(s)), repr(error_of(s)), str(ArtifactStoreError(EVIL))]),
     "Reference": lambda _: iter(()), "Digest": lambda _: iter(()),  # can hold no such text
 }  # fmt: skip
 # Whose text has no field that others write: backends and stores (a URL of the caller's), marks of options, shapes of tensors.
-OWN = {"Store", "Profiles", "Registry", "_Any", "TensorInfo", "Void", "Run", "_Tensor"}
+OWN = {"Store", "Profiles", "Registry", "_Any", "TensorInfo", "Void", "Run", "_Tensor", "Keep"}
 
 
 def ways(*shown: Displayed) -> Iterator[str]:
