@@ -4,5 +4,7 @@ from typing import Final
 
 __all__ = ["EXPORTS", "IMPORTS"]
 
-IMPORTS: Final[tuple[str, ...]] = ()  # modules here with `import_from(store, source, *, name, dry_run=False, …) -> Imported`
+IMPORTS: Final[tuple[str, ...]] = (
+    "dvc",
+)  # modules here with `import_from(store, source, *, name, dry_run=False, …) -> Imported`
 EXPORTS: Final[tuple[str, ...]] = ()  # modules here with `export(store, ref, to, …)`, which returns a path or a JSON value

@@ -217,6 +217,9 @@ class Intake:
             if run.id in self._runs or not run.is_news(state):
                 return False
         edges = [] if self._dry_run else [*self._edges("used", run.id, run.inputs), *self._edges("produced", run.id, run.outputs)]
+        if run.code is not None and not self._dry_run:
+            (edge,) = self._edges("used", run.id, [(run.code[0], "code")])
+            edges.insert(0, {**edge, "code": dict(run.code[1])})
         self._runs.add(run.id)
         self.report.runs += 1
         if self._dry_run:

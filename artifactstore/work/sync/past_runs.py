@@ -37,6 +37,7 @@ class PastRun:
         outputs: likewise.
         history: (metric, step, value, time) of what it logged, in order; step and time may be None.
         parent: id of the run that it is a part of.
+        code: reference or digest of its code, and what is known of that: commit, author …
     """
 
     id: str
@@ -51,6 +52,7 @@ class PastRun:
     outputs: Sequence[tuple[str | Referable, str | None]] = ()
     history: Sequence[tuple[str, int | None, float, datetime | None]] = ()
     parent: str | None = None
+    code: tuple[str | Referable, Mapping[str, Any]] | None = None
 
     def check(self) -> None:
         """Refuse what no reader would take.

@@ -1,0 +1,1 @@
+"""YAML as tools write it and people edit it."""
