@@ -51,6 +51,8 @@ _ORDER: Final = (
         "anchor",
         "export",
         "import",
+        "push",
+        "pull",
         "sync",
         "bundle",
         "snapshot",

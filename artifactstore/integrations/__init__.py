@@ -7,4 +7,4 @@ __all__ = ["EXPORTS", "IMPORTS"]
 IMPORTS: Final[tuple[str, ...]] = (
     "dvc",
 )  # modules here with `import_from(store, source, *, name, dry_run=False, …) -> Imported`
-EXPORTS: Final[tuple[str, ...]] = ()  # modules here with `export(store, ref, to, …)`, which returns a path or a JSON value
+EXPORTS: Final[tuple[str, ...]] = ("oci",)  # modules here with `export(store, ref, to, …)`, which returns a path or a JSON value

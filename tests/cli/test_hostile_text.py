@@ -129,7 +129,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "gc": [["--dry-run"], ["--dry-run", "--why", "n:v1"], ["--dry-run", "--why", "n:v2"], ["--dry-run", "--why", EVIL], ["-m", EVIL, "--grace", "0"], ["--grace", EVIL]],
     "repack": [[], ["--dry-run"], [EVIL], ["--below", EVIL]],
     "usage": [[], ["--by", "version"], ["--by", EVIL]],
-    "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]], "repair": [[], ["--dry-run"], ["--source", EVIL], ["--files", EVIL], ["--source", "STORE"]],
+    "sync": [["STORE", "COPY"], [EVIL, "COPY2"], ["STORE", "COPY3", "o1", "--with-lineage"], ["STORE", "COPY4", "o1"], ["STORE", "COPY5", EVIL]], "bundle": [["ZIP"], ["ZIP2", EVIL]], "import": [[EVIL], ["TO6"], ["STORE", EVIL]], "snapshot": [[]], "push": [["n:v1", EVIL], [EVIL, "r.example/x"], ["n:v1", "r.example/x", "--layout", EVIL]], "pull": [[EVIL, "pulled"], ["r.example/x", EVIL]], "repair": [[], ["--dry-run"], ["--source", EVIL], ["--files", EVIL], ["--source", "STORE"]],
     "doctor": [["DOCTOR", "--quick"], ["--policy", EVIL]], "cat": [[EVIL], ["n:v9"]], "selftest": [["DOCTOR2"], ["STORE"], ["DOCTOR3", "--report", EVIL]],
     "tree": [["n"], [], [EVIL], [EVIL + "/"], ["n", "--depth", "0"]], "head": [[]], "anchor": [["--to", "TO7", "-m", EVIL], ["--to", EVIL], ["--key", EVIL], ["--meaning", EVIL]], "config": [[]], "completion": [["bash"], [EVIL]], "rescue": [[EVIL], [EVIL, EVIL], ["TO5", "x"]],
 }  # fmt: skip
