@@ -28,8 +28,8 @@ from artifactstore.model.version import VERSION
 
 if TYPE_CHECKING:
     from artifactstore.catalog.audit import Event, Log, Transaction
-    from artifactstore.catalog.lineage import RunInfo
     from artifactstore.catalog.rows import Rows
+    from artifactstore.catalog.run_info import RunInfo
     from artifactstore.catalog.runs import RunTable
     from artifactstore.catalog.versions import Name, Version
     from artifactstore.display.plots.chart import Chart
@@ -170,7 +170,7 @@ _LATE: Final = {
     "Reproduction": "artifactstore.work.reproduce.comparison",
     "Rows": "artifactstore.catalog.rows",
     "Run": "artifactstore.work.runs.run",
-    "RunInfo": "artifactstore.catalog.lineage",
+    "RunInfo": "artifactstore.catalog.run_info",
     "RunTable": "artifactstore.catalog.runs",
     "Chart": "artifactstore.display.plots.chart",
     "Store": "artifactstore.store",

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from artifactstore.catalog.comparison import OPERATORS
-from artifactstore.catalog.lineage import RunInfo
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.run_fields import Fields, in_order, paths_of, text_of, value_at
+from artifactstore.catalog.run_info import RunInfo
 from artifactstore.catalog.series import Read
 from artifactstore.errors import InvalidInputError, UnsupportedError
 

@@ -135,6 +135,7 @@ _FIELDS: Final[Mapping[str, Is]] = {
     "file": _truth,
     "spread": _truth,
     "code": _code,
+    "job": _table_of_texts,
 }
 
 # The type of each field whose values are always well formed; `object`, which no value has, where they must be looked at.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore.catalog.lineage import RunInfo
+from artifactstore.catalog.run_info import RunInfo
 from artifactstore.catalog.runs import RunTable, Selection
 from artifactstore.work.session.caches import FoldCache
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import artifactstore
 from artifactstore import InvalidInputError
-from artifactstore.catalog.lineage import RunInfo
+from artifactstore.catalog.run_info import RunInfo
 from artifactstore.catalog.runs import RunTable
 from artifactstore.catalog.series import Point
 from artifactstore.display.plots.axis import axis_of, ticks_between

@@ -447,7 +447,7 @@ def test_claims_of_each_ci_system():
 
 
 def test_the_environment_is_recorded_once_and_never_whole(store: Store, repository: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    monkeypatch.setenv("PYTHONHASHSEED", "42")
     monkeypatch.setenv("MY_SECRET", "hunter2")
     for _ in range(2):
         with store.run("train"):
@@ -458,7 +458,7 @@ def test_the_environment_is_recorded_once_and_never_whole(store: Store, reposito
     assert first.id == second.id
     found = store.get(first.id)
     assert found["python"]["version"] == sys.version.split()[0]
-    assert found["variables"] == {"SLURM_JOB_ID": "42"}
+    assert found["variables"] == {"PYTHONHASHSEED": "42"}
     packages = {one["name"].lower(): one["version"] for one in found["packages"]}
     assert packages["artifactstore-ml"] == artifactstore.__version__
     assert "hunter2" not in str(environment())

@@ -574,10 +574,10 @@ def test_a_view_can_be_narrowed_to_a_kind_a_name_or_a_role(store: Store):
 
 
 def test_a_run_without_end_and_sign_of_life_counts_as_abandoned(store: Store, monkeypatch: pytest.MonkeyPatch):
-    from artifactstore.catalog import lineage
+    from artifactstore.catalog import run_info
 
     dead, alive = store.run("dead").start(), store.run("alive").start()
-    monkeypatch.setattr(lineage, "STALE", lineage.STALE * 0)
+    monkeypatch.setattr(run_info, "STALE", run_info.STALE * 0)
     assert {one.name: one.status for one in store.runs()} == {"dead": "abandoned", "alive": "abandoned"}
     assert len(store.runs(status="abandoned")) == 2
     assert {one.status for one in store.at(store._session.core().journal.head).runs()} >= {"running"}

@@ -1,9 +1,8 @@
 """The fold: the state that the journal's facts add up to. It decides; appenders only predict it.
 
-Deterministic and pure: entries are applied by number, transactions in their order, each judged on the state after
-the one before (docs/reference/protocol.md, rule 1). It never depends on content, clocks or a reader's configuration. The state consists
-of plain tables (`catalog.fold.tables`); every change goes through `_set`, `_push` and `_drop`, so that a trial can be
-undone.
+Deterministic and pure: entries are applied by number, transactions in their order, each judged on the state after the one before
+(docs/reference/protocol.md, rule 1). It never depends on content, clocks or a reader's configuration. The state consists of plain
+tables (`catalog.fold.tables`); every change goes through `_set`, `_push` and `_drop`, so that a trial can be undone.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -312,9 +311,11 @@ class State(Tables):
             self._set(self.tainted, fact["digest"], [own, None])
 
     def _fold_started(self, fact: Fact, stamp: Fact) -> None:
-        if fact["run"] not in self.runs:
-            more = {key: fact[key] for key in ("params", "parent", "command") if key in fact}
+        if (row := self.runs.get(fact["run"])) is None:
+            more = {key: fact[key] for key in ("params", "parent", "command", "job") if key in fact}
             self._set(self.runs, fact["run"], {**stamp, "name": fact["name"], **more})
+        elif "job" in fact and (is_own(stamp) or not is_own(row)):  # a rank or a requeued job; the last thousand are known
+            self._set(row, "jobs", [*row.get("jobs", ())[-999:], fact["job"]])
 
     def _fold_finished(self, fact: Fact, stamp: Fact) -> None:
         run = self.runs.get(fact["run"])

@@ -34,6 +34,7 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
         "took": None if run.seconds is None else f"{run.seconds:.1f} s",
         "parent": run.parent,
         "command": " ".join(run.command),
+        "job": _job(run),
         "params": tuple(f"{key} = {format_value(value)}" for key, value in run.params.items()),
         "metrics": tuple(
             _course(name, run.metrics.get(name), series.get(name, ())) for name in {**run.metrics, **run.not_finite}
@@ -48,6 +49,13 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
         else None,
     }
     printing.outline(record_outline(facts, None, {}))
+
+
+def _job(run: Any) -> str | None:
+    if not run.jobs:
+        return None
+    words = " ".join(f"{key}={value}" for key, value in run.job.items())
+    return words if len(run.jobs) == 1 else f"{words} (the last of {len(run.jobs)})"
 
 
 def _divided(outputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:

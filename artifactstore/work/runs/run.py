@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast
 
+from artifactstore.catalog.run_info import jobs_of
 from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
@@ -22,6 +23,7 @@ from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.put import put as _put
 from artifactstore.work.runs import checkpoints
 from artifactstore.work.runs.capture.environment import command_line
+from artifactstore.work.runs.capture.job import job
 from artifactstore.work.runs.captured import Capture
 from artifactstore.work.runs.json_safe import escape_undecodable, json_safe, numbers, parameters, whole_number
 from artifactstore.work.secrets import captured, shown
@@ -121,13 +123,16 @@ class Run:
         fact |= {"claimed": True} if self._claimed else {}
         fact |= {"params": self.params} if self.params else {}
         fact |= {"parent": outer} if outer not in (None, self.id) else {}
+        about = job(os.environ)
+        fact |= {"job": about} if about else {}
 
         def prepare(_core: Core) -> Prepared:
             with self._session.state(fresh=self._claimed) as state:
                 known = state.runs.get(self.id)
                 if known is not None and "status" in known:
                     raise ConflictError(f"the run {self.id!r} has {known['status']} at {known['finished']}: choose another id")
-                return Prepared([] if known is not None else [fact], state.head, "")
+                is_news = known is None or (about and about not in jobs_of(known))
+                return Prepared([fact] if is_news else [], state.head, "")
 
         commit(self._session, Step(prepare))
         if self._capture is not None:

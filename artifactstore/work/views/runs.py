@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.lineage import RunInfo, record_of, run_info, status_of
 from artifactstore.catalog.rows import Rows
 from artifactstore.catalog.run_fields import Candidate, candidates, records
+from artifactstore.catalog.run_info import RunInfo, record_of, run_info, status_of
 from artifactstore.catalog.runs import RunTable, Selection
 from artifactstore.catalog.series import Point, series
 from artifactstore.catalog.spill.table import load

@@ -1,4 +1,4 @@
-"""The environment of a run: Python, the machine, exact packages, and the scheduler. Never a dump of variables."""
+"""The environment of a run: Python, the machine and exact packages. Never a dump of variables."""
 
 import json
 import os
@@ -15,13 +15,8 @@ from artifactstore.work.secrets import captured, without_credentials
 
 __all__ = ["ci_claims", "command_line", "environment"]
 
-# Variables that identify where something ran; none of them holds a secret.
-_VARIABLES: Final = (
-    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONHASHSEED", "CONDA_DEFAULT_ENV", "KUBERNETES_SERVICE_HOST", "POD_NAME",
-    "POD_NAMESPACE", "NODE_NAME", "TRAINING_JOB_NAME", "TRAINING_JOB_ARN", "AZUREML_RUN_ID", "AZUREML_EXPERIMENT_ID",
-    "AZUREML_ROOT_RUN_ID", "RUNAI_JOB_NAME", "RUNAI_PROJECT", "SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_ARRAY_TASK_ID",
-    "SLURM_NODELIST", "NXF_TASK_NAME", "NXF_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE",
-)  # fmt: skip
+# Variables that change what a program computes; none of them holds a secret. Those of a scheduler are facts of the run: see `job`.
+_VARIABLES: Final = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "CONDA_DEFAULT_ENV")
 _IMAGES: Final = ("ARTIFACTSTORE_IMAGE", "CONTAINER_IMAGE", "IMAGE_DIGEST", "SINGULARITY_CONTAINER", "APPTAINER_CONTAINER")
 
 
