@@ -31,26 +31,26 @@ BUCKET: Final = "bench"
 KEYS: Final = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @contextmanager
-def server(python: Path, folder: Path) -> Iterator[str]:
-    """Run SeaweedFS over an empty folder, with a bucket; gives its URL."""
+def server(python: Path, folder: Path, *, weed: Path | None = None, more: Sequence[str] = ()) -> Iterator[str]:
+    """Run SeaweedFS over an empty folder, with a bucket that `python` makes; gives its URL."""
     (folder / "data").mkdir(parents=True)
     identity = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
     config = {"identities": [{"name": "b", "credentials": [identity], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
     (folder / "s3.json").write_text(json.dumps(config))
-    port = _free_port()
-    listening = [f"-s3.port={port}", f"-s3.port.grpc={_free_port()}"]
+    port = free_port()
+    listening = [f"-s3.port={port}", f"-s3.port.grpc={free_port()}"]
     for part in ("master", "volume", "filer"):
-        listening += [f"-{part}.port={_free_port()}", f"-{part}.port.grpc={_free_port()}"]
-    command = [python.with_name("weed"), f"-logdir={folder}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        listening += [f"-{part}.port={free_port()}", f"-{part}.port.grpc={free_port()}"]
+    command = [weed or python.with_name("weed"), f"-logdir={folder}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-dir={folder / 'data'}", *listening, "-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
-    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", "-master.telemetry=false", "-volume.max=20"]
+    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", "-master.telemetry=false", "-volume.max=20", *more]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
