@@ -157,7 +157,7 @@ def make_data(folder: Path, files: int, size: int) -> tuple[Path, Path]:
 class Calls:
     """Calls of one tracking store, each in a process of its own."""
 
-    def __init__(self, python: Path, home: Path, tracking: str, location: str, served: Served | None, stored: Path) -> None:
+    def __init__(self, python: Path, home: Path, tracking: str, location: str, *, served: Served | None, stored: Path) -> None:
         self._python, self._home, self._tracking, self._location = python, home, tracking, location
         self._served, self._stored = served, stored
         home.mkdir(parents=True, exist_ok=True)
@@ -187,6 +187,7 @@ class Calls:
         if self._served is not None:
             served = (self._served.work() - served[0], self._served.requests() - served[1])
         added = size_of(self._stored) - size
+        print(f"{self._location or self._tracking}: {what} {inner}: {took}, {served}, {added}", file=sys.stderr, flush=True)
         return Step(took["seconds"], took["work"], served[0], served[1], added, took["peak"])
 
 
@@ -232,14 +233,14 @@ def both_of(way: str, python: Path, weed: Path, scratch: Path, versions: tuple[P
         if way == "file":
             for name, scheme in (("mlflow", "file"), ("artifactstore", "artifactstore+file")):
                 stored = scratch / name
-                calls = Calls(python, scratch / f"home-{name}", tracking, f"{scheme}://{stored}", None, stored)
+                calls = Calls(python, scratch / f"home-{name}", tracking, f"{scheme}://{stored}", served=None, stored=stored)
                 found[name] = run_of(calls, name, versions, scratch)
                 shutil.rmtree(stored)
         else:
             for name, scheme in (("mlflow", "s3"), ("artifactstore", "artifactstore+s3")):
                 with _s3(weed, scratch / f"server-{name}") as served:
                     location = f"{scheme}://{BUCKET}/{name}"
-                    calls = Calls(python, scratch / f"home-{name}", tracking, location, served, served.data)
+                    calls = Calls(python, scratch / f"home-{name}", tracking, location, served=served, stored=served.data)
                     found[name] = run_of(calls, name, versions, scratch)
                 shutil.rmtree(scratch / f"server-{name}")
         return found
@@ -293,7 +294,7 @@ def proxied(python: Path, scratch: Path, files: int, folder: Path) -> dict[str, 
         stored = scratch / "stored"
         try:
             with _proxy(python, scratch, f"{scheme}://{stored}", stored) as served:
-                calls = Calls(python, scratch / "home", served.url, "", served, stored)
+                calls = Calls(python, scratch / "home", served.url, "", served=served, stored=stored)
                 run = calls.call("start", source="proxied")["run"]
                 steps = {"log files": calls.measured("log", run, versions[0] / "files", "files")}
                 steps["download files"] = calls.measured("download", run, scratch / "got", "files")
@@ -334,7 +335,7 @@ def misses(way: str, found: dict[str, dict[str, Step]]) -> Iterator[str]:
         theirs = found["mlflow"][step]
         ratio = (one.work + one.served) / (theirs.work + theirs.served)
         if ratio > 1:
-            yield f"{way}: {step} takes {ratio:.2f} × of the processors' time"
+            yield f"{way}: {step} takes {ratio:.2f} times of the processors' time"
     for part in ("files", "large"):
         if f"second {part}" in own and own[f"second {part}"].added > SMALL_SECOND * own[f"log {part}"].added:
             yield f"{way}: the second version of the {part} added {own[f'second {part}'].added / own[f'log {part}'].added:.1%}"
@@ -358,7 +359,16 @@ def main() -> int:
     weed = args.weed or python.with_name("weed")
     folder = args.folder.absolute()
     versions = make_data(folder, args.files, args.megabytes * 1_000_000)
-    head = ["step", "MLflow's own: s / CPU / server's CPU", "artifactstore", "s ×", "CPU ×", "requests", "MB added", "own peak MB"]
+    head = [
+        "step",
+        "MLflow's own: s / CPU / server's CPU",
+        "artifactstore",
+        "s ÷",
+        "CPU ÷",
+        "requests",
+        "MB added",
+        "own peak MB",
+    ]
     texts, missed = [], []
     titles = {"file": "In a folder, beside MLflow's file store", "s3": "On one S3 server, beside MLflow's S3 repository"}
     measured = {

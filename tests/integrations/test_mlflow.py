@@ -11,10 +11,8 @@ import re
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import artifactstore
 from artifactstore.errors import CorruptionError, RefusedError
 from artifactstore.model.encoding import new_id
 from artifactstore.store import Store
+from tests.integrations.tracking_server import OURS, served
 from tests.work.tree import tree
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it waits for the network
@@ -37,7 +36,6 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 RUN = "0123456789abcdef0123456789abcdef"
-OURS = {"PYTHONPATH": str(Path(artifactstore.__file__).parents[1])}  # for programs in other folders
 FILES: dict[str, object] = {
     "a.txt": b"a",
     "sub/b.bin": bytes(range(256)) * 2000,
@@ -485,31 +483,15 @@ assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/notes/a.txt") == "he
 """
 
 
-def test_a_client_without_this_library_logs_through_a_server(tmp_path: Path, unused_tcp: Callable[[], int]) -> None:
+def test_a_client_without_this_library_logs_through_a_server(tmp_path: Path) -> None:
     source = _made(tmp_path / "source")
     (source / "large.bin").write_bytes(os.urandom(400_000))
     (source / "ä [1].txt").write_text("odd")
-    url = f"http://127.0.0.1:{unused_tcp()}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.sqlite"]
-    command += ["--artifacts-destination", f"artifactstore+file://{tmp_path}/store", "--workers", "1"]
-    command += ["--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
-    with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, env=os.environ | OURS, start_new_session=True)
-        try:
-            for _ in range(600):
-                assert server.poll() is None, (tmp_path / "server.log").read_text()[-3000:]
-                try:
-                    urllib.request.urlopen(f"{url}/health", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-            client = [sys.executable, "-c", WITHOUT + CLIENT, url, str(source), str(_made(tmp_path / "back"))]
-            done = subprocess.run(client, cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=300, check=False)
-            assert done.returncode == 0, done.stderr[-3000:] + (tmp_path / "server.log").read_text()[-3000:]
-        finally:
-            os.killpg(server.pid, 15)
-            server.wait(30)
+    with served(tmp_path, "--artifacts-destination", f"artifactstore+file://{tmp_path}/store") as (url, _):
+        bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        client = [sys.executable, "-c", WITHOUT + CLIENT, url, str(source), str(_made(tmp_path / "back"))]
+        done = subprocess.run(client, cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:] + (tmp_path / "server.log").read_text()[-3000:]
     store = artifactstore.open(tmp_path / "store")
     (name,) = store.names()
     found = store.artifact(name.name)
@@ -526,15 +508,3 @@ def _others(**asked):
     return [one for one in _real(**asked) if "artifactstore" not in one.value]
 importlib.metadata.entry_points = _others
 """
-
-
-@pytest.fixture
-def unused_tcp() -> Callable[[], int]:
-    import socket
-
-    def port() -> int:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            return int(one.getsockname()[1])
-
-    return port

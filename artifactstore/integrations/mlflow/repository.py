@@ -101,6 +101,15 @@ class ArtifactStoreRepository(ArtifactRepository, StreamUploadMixin):  # type: i
     def _ref(self, store: Store, place: Place) -> str:
         return self._root.ref if self._root.ref is not None else self._name(store, place.folder)
 
+    def located(self) -> tuple[Store, str, str]:
+        """Return the store, the reference, and the path in it, that the URI of this repository means.
+
+        Raises:
+            NotFoundError: the URI of an artifact names no store.
+        """
+        store, place = self._root.place("")
+        return store, self._ref(store, place), place.inner
+
     # -- writing
 
     def log_artifact(self, local_file: str | os.PathLike[str], artifact_path: str | None = None) -> None:
