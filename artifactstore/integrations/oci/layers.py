@@ -73,7 +73,8 @@ def _layer(entry: Entry, what: str, *, is_image: bool) -> Layer:
     match = _TAR.fullmatch(entry.media_type)
     is_tar = match is not None or entry.media_type == _DOCKER_TAR
     compression = "gzip" if entry.media_type == _DOCKER_TAR else (match[1] or "" if match else "")
-    if notes.get(types.UNPACK, "").lower() == "true":  # a folder that oras packed
+    folder = entry.media_type == f"{types.IMAGE_LAYER}+gzip" and title and not title.lower().endswith((".gz", ".tgz"))
+    if folder or notes.get(types.UNPACK, "").lower() == "true":  # which oras packed; oras-py leaves the annotation out
         return Layer(entry, None, compression or "gzip")
     if title and not (is_tar and "kitops" in entry.media_type):
         return Layer(entry, title, executable=_is_executable(notes))
