@@ -103,7 +103,9 @@ class Store(StoreQueries):
                 names of globals. Artifacts that this process has put itself need no trust.
             executor: with `to`: a `concurrent.futures.Executor` whose workers fetch and write the files; see `PutOptions`.
             **options: options of the object's format (docs/reference/objects.md), such as `mmap`, `keys`, `tensors`, `type`; with
-                a bare name also `version=3` or `alias="production"`.
+                a bare name also `version=3` or `alias="production"`. With `to` and a cache, `share="clones"` keeps the artifact
+                in the cache and gives the target clones of its files, where the file system has them; `share="links"` else hard
+                links, which are read-only and must not be changed (docs/reference/cache.md).
 
         Returns:
             With `to`: its `Path`. Without: the object, if an object was put; else the `Path` of a read-only copy in the local

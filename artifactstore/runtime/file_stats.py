@@ -23,7 +23,19 @@ if sys.platform == "linux":
     _LEASE: Final = (fcntl.F_SETLEASE, fcntl.F_RDLCK)
     _NO_LEASE: Final = (fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
-__all__ = ["Held", "device", "fields", "file_system", "lasting", "signature", "signatures", "timed"]
+__all__ = [
+    "Held",
+    "device",
+    "end_lease",
+    "fields",
+    "file_system",
+    "lasting",
+    "leases",
+    "no_writer",
+    "signature",
+    "signatures",
+    "timed",
+]
 
 # The last byte is the layout version. Layout 1 had signatures of files whose stat is unreliable.
 _SIGNATURE: Final = struct.Struct("<QQqQQB")
@@ -86,13 +98,37 @@ class Held:
         if sys.platform != "linux":
             self.paths.add(path)
             return
-        try:
-            # A lease is granted only if no process has the file open for writing, which includes a writable map.
-            _fcntl(fd, *_SIGNAL)  # the signal that the kernel sends if a writer opens it just now; the default, SIGIO, would kill
-            _fcntl(fd, *_LEASE)
-            _fcntl(fd, *_NO_LEASE)  # a writer that opens the file waits until then
-        except OSError:
+        if no_writer(fd):
+            end_lease(fd)
+        else:
             self.paths.add(path)
+
+
+def leases(kind: str | None) -> bool:
+    """Return whether `no_writer` can be relied on, on this type of file system."""
+    return sys.platform == "linux" and kind in _LEASES
+
+
+def no_writer(fd: int) -> bool:
+    """Return whether no process has a file open for writing, which includes a writable map; one that opens it waits for `end_lease`.
+
+    Args:
+        fd: the file, open for reading; it must be this user's.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        _fcntl(fd, *_SIGNAL)  # the signal that the kernel sends if a writer opens it just now; the default, SIGIO, would kill
+        _fcntl(fd, *_LEASE)
+    except OSError:
+        return False
+    return True
+
+
+def end_lease(fd: int) -> None:
+    """Let writers open a file again."""
+    if sys.platform == "linux":
+        _fcntl(fd, *_NO_LEASE)
 
 
 @cache

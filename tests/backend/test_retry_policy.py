@@ -137,6 +137,7 @@ SLEEPERS = {
     "backend/wrappers/rate_limit.py",  # waits for a permit, before anything is sent
     "backend/wrappers/retry_policy.py",
     "cli/history/cmd_log.py",  # `--follow` looks for entries that come later
+    "content/read/shared_tree.py",  # waits for the next tick of the clock by which files get their times
     "integrations/mlflow/repository.py",  # waits until a thread has taken what a client sends
     "journal/turns.py",  # waits for its turn among many writers, which is no failure
     "maintenance/doctor/create_race.py",  # waits for the start of the race

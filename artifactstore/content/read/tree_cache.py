@@ -10,8 +10,8 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from artifactstore.runtime.file_locks import single_flight
 from artifactstore.runtime.file_stats import file_system, timed
 from artifactstore.runtime.local_files import is_own, read_own
 
-__all__ = ["CacheError", "TreeCache"]
+__all__ = ["CacheError", "TreeCache", "mark_in_use", "signature_of", "stats_of"]
 
 _NAMED: Final = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(?:-[0-9a-f]{16})?$", re.ASCII)
 _MIN_AGE: Final = 3600.0  # seconds
@@ -43,7 +43,7 @@ class TreeCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "trees"
 
-    def find(self, digest: str, is_right: Callable[[Path], bool] | None = None) -> Path | None:
+    def find(self, digest: str, is_right: Callable[[Path], bool] | None = None, *, locked: bool = False) -> Path | None:
         """Return the folder of an existing, unmodified tree, or None; a modified one is removed.
 
         A copied tree, as in a container image, has lost its mark: it is compared with its digests instead.
@@ -51,6 +51,7 @@ class TreeCache:
         Args:
             digest: digest of the tree.
             is_right: compares a folder with the tree's expected content.
+            locked: whether the caller holds the tree's lock; a process that holds it may be about to change the mark.
         """
         target = self._folder / digest.replace(":", "-")
         try:
@@ -62,7 +63,7 @@ class TreeCache:
                 if read_own(mark).decode() == _signature(target):
                     with suppress(OSError):  # a read-only cache does not record uses
                         mark.touch()
-                    _mark_in_use(self._folder, target.name)
+                    mark_in_use(self._folder, target.name)
                     return target
             if (
                 is_right is not None
@@ -72,8 +73,14 @@ class TreeCache:
                 return target
         except OSError:
             return None
+        if not locked:
+            with self._lock(digest):
+                return self.find(digest, is_right, locked=True)
         self._take_away(target, mark)
         return None
+
+    def _lock(self, digest: str) -> AbstractContextManager[None]:
+        return single_flight(self._folder.parent / "locks", [f"trees/{digest}"], timeout=_TIMEOUT)
 
     def _is_copy(self, tree: Path, is_right: Callable[[Path], bool]) -> bool:
         """Compare a tree with its digests; once per process, if the result cannot be recorded beside it."""
@@ -84,7 +91,7 @@ class TreeCache:
             _RIGHT[tree] = signature
             with suppress(OSError):
                 self._mark(tree).write_text(signature)
-        _mark_in_use(self._folder, tree.name)
+        mark_in_use(self._folder, tree.name)
         return True
 
     def get(self, digest: str, size: int, fill: Callable[[Path], None], is_right: Callable[[Path], bool] | None = None) -> Path:
@@ -96,8 +103,8 @@ class TreeCache:
         found = self.find(digest, is_right)
         if found is not None:
             return found
-        with single_flight(self._folder.parent / "locks", [f"trees/{digest}"], timeout=_TIMEOUT):
-            return self.find(digest) or self._make(digest, size, fill)
+        with self._lock(digest):
+            return self.find(digest, locked=True) or self._make(digest, size, fill)
 
     def _make(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path:
         target = self._folder / digest.replace(":", "-")
@@ -114,7 +121,7 @@ class TreeCache:
             try:
                 staging.rename(target)
             except OSError:
-                if self.find(digest) is None:  # else another process was first: its tree is equal
+                if self.find(digest, locked=True) is None:  # else another process was first: its tree is equal
                     raise
         except OSError as error:
             if isinstance(error, ArtifactStoreError):  # an error of the store, not of the cache
@@ -124,7 +131,7 @@ class TreeCache:
             with suppress(OSError):
                 if staging.exists():
                     _remove(staging)
-        _mark_in_use(self._folder, target.name)
+        mark_in_use(self._folder, target.name)
         return target
 
     def forget(self, digests: Collection[str]) -> bool:
@@ -204,7 +211,7 @@ _RIGHT: Final[dict[Path, str]] = {}  # trees that were compared with their diges
 _GIVEN: Final[dict[tuple[int, str], tuple[Path, int, set[str]]]] = {}
 
 
-def _mark_in_use(folder: Path, tree: str) -> None:
+def mark_in_use(folder: Path, tree: str) -> None:
     """Record that this process uses a tree for the rest of its life: in a list that it keeps locked."""
     key = (os.getpid(), str(folder))
     with suppress(OSError):  # a read-only cache is not evicted from either
@@ -246,7 +253,18 @@ def _in_use(folder: Path) -> set[str]:
     return held
 
 
-def _signature(tree: Path) -> str:
+def stats_of(tree: Path) -> dict[str, os.stat_result]:
+    """Return the stat of each file in a tree, by its path in it, which begins with `/`."""
+    found: dict[str, os.stat_result] = {}
+    for folder, folders, files in os.walk(tree):
+        folders.sort()
+        for name in sorted(files):
+            path = os.path.join(folder, name)  # noqa: PTH118 - a hot loop
+            found[path[len(str(tree)) :]] = os.lstat(path)
+    return found
+
+
+def signature_of(tree: Path, stats: Mapping[str, os.stat_result]) -> str:
     """Hash the names, sizes and times of everything in a tree: any modification changes it.
 
     Where times are unreliable, such as on tmpfs, the bytes are hashed, too.
@@ -254,21 +272,18 @@ def _signature(tree: Path) -> str:
     hasher = new_hasher("blake3")
     proven = timed(file_system(str(tree)))
     hasher.update(b"2\n")  # trees of versions that trusted a manifest without checking its digest are not used
-    for folder, folders, files in os.walk(tree):
-        folders.sort()
-        for name in sorted(files):
-            path = os.path.join(folder, name)  # noqa: PTH118 - a hot loop
-            st = os.lstat(path)
-            hasher.update(
-                f"{path[len(str(tree)) :]}\0{st.st_size} {st.st_mtime_ns} {st.st_ctime_ns} {st.st_ino}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-            if not proven and stat.S_ISREG(st.st_mode):
-                with open(path, "rb") as file:  # noqa: PTH123
-                    while block := file.read(2**20):
-                        hasher.update(block)
+    for path, st in stats.items():
+        line = f"{path}\0{st.st_size} {st.st_mtime_ns} {st.st_ctime_ns} {st.st_ino}\n"
+        hasher.update(line.encode("utf-8", "surrogateescape"))
+        if not proven and stat.S_ISREG(st.st_mode):
+            with open(f"{tree}{path}", "rb") as file:  # noqa: PTH123
+                while block := file.read(2**20):
+                    hasher.update(block)
     return hasher.digest().hex()
+
+
+def _signature(tree: Path) -> str:
+    return signature_of(tree, stats_of(tree))
 
 
 def _size(tree: Path) -> int:

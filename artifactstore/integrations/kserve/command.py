@@ -81,6 +81,7 @@ def _fetch(source: str, target: str) -> None:
         raise InvalidInputError(
             f"{source!r} is not the URI of an artifact: expected artifactstore+s3://bucket/prefix#name@digest"
         )
+    share = _share()
     cache: dict[str, Any] = {} if os.environ.get("ARTIFACTSTORE_CACHE") else {"cache": None}
     store = artifactstore.open(place, "r", storage_options=_options(place), **cache)
     found = store.artifact(ref)
@@ -89,7 +90,7 @@ def _fetch(source: str, target: str) -> None:
     _check_target(folder, {one.path for one in found.files})
     folder.mkdir(parents=True, exist_ok=True)
     pinned = found.digest if found.name is None else f"{found.name}@{found.digest}"
-    store.get(pinned, folder, overwrite=True)
+    store.get(pinned, folder, overwrite=True, **({"share": share} if share else {}))
     line = {
         "source": source,
         "ref": found.ref,
@@ -100,6 +101,20 @@ def _fetch(source: str, target: str) -> None:
     }
     sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def _share() -> str | None:
+    """Return how the target may share the bytes of the node's cache.
+
+    Raises:
+        InvalidInputError: `ARTIFACTSTORE_KSERVE_SHARE` means nothing.
+    """
+    from artifactstore.errors import InvalidInputError  # noqa: PLC0415 - as above
+
+    rule = os.environ.get("ARTIFACTSTORE_KSERVE_SHARE", "") or "links"
+    if rule not in {"links", "clones", "nothing"}:
+        raise InvalidInputError(f"ARTIFACTSTORE_KSERVE_SHARE={rule!r}: expected links, clones or nothing")
+    return None if rule == "nothing" else rule
 
 
 def _check_required(store: Any, ref: str, found: Any) -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -52,6 +53,9 @@ def get(
         raise InvalidInputError("executor= is for files that are written to a folder: pass to=, or leave it out")
     options = dict(options or {})
     ref = selected(ref, options.pop("version", None), options.pop("alias", None))
+    share = options.pop("share", None) if to is not None else None
+    if share not in {None, "clones", "links"}:
+        raise InvalidInputError(f"share={share!r}: expected 'clones' or 'links'")
     wanted = None if paths is None else strings(paths, "paths")
     if wanted is not None and not wanted:
         raise InvalidInputError("paths=[] names no file: leave it out to get all files")
@@ -69,7 +73,9 @@ def get(
                 raise InvalidInputError(
                     f"with to= the files are written as they are, and {', '.join(sorted(options))} is for objects only: leave one of them out"
                 )
-            return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite, executor=executor)
+            whole = wanted is None and found.path is None
+            via = _writer(session, manifest, found, executor=executor, share=share if whole else None)
+            return _to_folder(session, manifest, found, target, wanted, overwrite=overwrite, via=via)
         if decode and manifest.format is not None and found.path is None and wanted is None:
             return read_object(manifest.format, _folder(session, manifest, found, trust_of(trust, found.digest)), options)
         if options:
@@ -268,21 +274,32 @@ def _to_folder(
     paths: Sequence[str] | None,
     *,
     overwrite: bool,
-    executor: Any = None,
+    via: AbstractContextManager[Callable[..., None] | None],
 ) -> Path:
     chosen = _select(found, manifest, paths, rebase=True)
     total = sum(manifest.sizes[row] for row in chosen.files.rows)
     watch = session.watch("get", total, len(chosen.files.rows))
-    write: Callable[..., None] | None = None
-    if executor is not None:
-        from artifactstore.work.get.distribute import retrieve_by  # noqa: PLC0415 - only for a get by several workers
-
-        write = retrieve_by(session, executor, found.digest)
-    checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=watch, write=write)
+    with via as write:
+        checkout(session.core().cached_backend, manifest, chosen, target, overwrite=overwrite, progress=watch, write=write)
     path = (found.path or "").rstrip("/") or (manifest.paths[0] if _is_single(session, found, manifest) else "")
     written = os.path.realpath(target / path.rpartition("/")[2])
     remember(session, written, found, how="get", path=path, paths=tuple(paths or ()))
     return target
+
+
+def _writer(
+    session: Session, manifest: Manifest, found: Resolved, *, executor: Any, share: str | None
+) -> AbstractContextManager[Callable[..., None] | None]:
+    """Return what writes files into a target: this process, its cache, or workers."""
+    if executor is not None:
+        from artifactstore.work.get.distribute import retrieve_by  # noqa: PLC0415 - only for a get by several workers
+
+        return nullcontext(retrieve_by(session, executor, found.digest))
+    if share is not None and session.cache is not None:
+        from artifactstore.work.get.shared import lending  # noqa: PLC0415 - few targets get files of the cache
+
+        return lending(session, manifest, found.digest, links=share == "links")
+    return nullcontext(None)
 
 
 def _to_tree(session: Session, manifest: Manifest, found: Resolved, paths: Sequence[str] | None) -> Path:
