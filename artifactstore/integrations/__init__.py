@@ -4,8 +4,7 @@ from typing import Final
 
 __all__ = ["EXPORTS", "IMPORTS"]
 
-IMPORTS: Final[tuple[str, ...]] = (
-    "dvc",
-    "mlflow",
-)  # modules here with `import_from(store, source, *, name, dry_run=False, …) -> Imported`
-EXPORTS: Final[tuple[str, ...]] = ("oci",)  # modules here with `export(store, ref, to, …)`, which returns a path or a JSON value
+# Modules here with `import_from(store, source, *, name, dry_run=False, …) -> Imported`.
+IMPORTS: Final[tuple[str, ...]] = ("dvc", "hf", "mlflow")
+# Modules here with `export(store, ref, to, …)`, which returns a path or a JSON value.
+EXPORTS: Final[tuple[str, ...]] = ("hf", "oci")
