@@ -15,10 +15,15 @@ _SECOND: Final = frozenset({"gated", "retained"})  # kinds of facts that give po
 
 def needed(facts: Sequence[Mapping[str, Any]]) -> int:
     """Return the lowest format that has these facts."""
-    kinds = [fact.get("fact") for fact in facts]
-    if "versioned" in kinds and any("expect" in fact for fact in facts if fact.get("fact") == "versioned"):
-        return 3
-    return FIRST if _SECOND.isdisjoint(kinds) else 2
+    found = FIRST
+    for fact in facts:
+        kind = fact.get("fact")
+        if kind == "versioned":
+            if "expect" in fact:
+                return 3
+        elif kind in _SECOND:
+            found = 2
+    return found
 
 
 def check_format(raw: bytes, what: str) -> None:

@@ -12,6 +12,7 @@ from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
+from artifactstore.model.common_entries import parse_common_entry
 from artifactstore.model.encoding import parse_json, parse_time
 from artifactstore.model.format import FORMAT, check_format
 from artifactstore.runtime.loading import LOADING
@@ -226,6 +227,11 @@ def parse_entry(raw: bytes, key: str) -> Entry:
         FormatError: written by a newer format.
         CorruptionError: not an entry.
     """
+    common: Any = parse_common_entry(raw)
+    return _parse_any_entry(raw, key) if common is None else common
+
+
+def _parse_any_entry(raw: bytes, key: str) -> Entry:
     try:
         entry: Entry = _validator("entry").validate_json(raw)
     except ValidationError as error:
@@ -233,7 +239,7 @@ def parse_entry(raw: bytes, key: str) -> Entry:
         raise CorruptionError(
             f"{key} is not a journal entry ({_first_fault(error)}): restore it from a copy of the store", location=key
         ) from error
-    if b"NaN" in raw or b"Infinity" in raw:
+    if (b"N" in raw and b"NaN" in raw) or (b"I" in raw and b"Infinity" in raw):
         try:
             parse_json(raw, key)
         except InvalidInputError as error:

@@ -25,6 +25,7 @@ _NEEDS_HOLDER: Final = frozenset({"versioned", "aliased", "held", "produced"})
 _REFERS: Final = _NEEDS_HOLDER | {"stored", "relocated"}
 _ALONE: Final = frozenset({"condemned", "moved_to"})
 _LATER: Final = frozenset({"released", "gated", "retained"})
+_JUDGED: Final = _NEEDS_HOLDER | _LATER | {"stored", "relocated", "removed", "started", "received"}  # others break no rule
 
 Why = Literal[
     "twice",
@@ -113,7 +114,8 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool, time: str) -> Void
     if state.header["moved_to"] is not None:
         return Void("moved", f"the store has moved to {state.header['moved_to']}")
     facts = txn["facts"]
-    if not _ALONE.isdisjoint([fact["fact"] for fact in facts]):
+    kinds = [fact["fact"] for fact in facts]
+    if not _ALONE.isdisjoint(kinds):
         if not alone:
             return Void("alone", "a clean-up or a move must be alone in its entry")
         if txn["base"] != seq - 1:
@@ -124,8 +126,9 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool, time: str) -> Void
     own: dict[str, str] = {}  # stored by this txn itself: digest → manifest, and manifest → digest
     new: dict[str, list[str]] = {}  # digests of the versions it has created so far, by name
     freed: set[str] = set()  # holds that it has released so far
-    for fact in facts:
-        kind = fact["fact"]
+    for kind, fact in zip(kinds, facts, strict=True):
+        if kind not in _JUDGED:
+            continue
         if kind == "received":
             void = _judge_received(state, fact, own, new, freed, time=time)
         elif kind in _LATER:
@@ -138,9 +141,9 @@ def judge(state: Facts, txn: "Txn", seq: int, *, alone: bool, time: str) -> Void
                 void = _judge_retention(state, fact, time)
         if void is not None:
             return void
-        if fact["fact"] == "stored":
+        if kind == "stored":
             own[fact["digest"]], own[fact["manifest"]] = fact["manifest"], fact["digest"]
-        elif fact["fact"] == "versioned" and fact["name"] is not None:
+        elif kind == "versioned" and fact["name"] is not None:
             new.setdefault(fact["name"], []).append(fact["digest"])
     return None
 
@@ -198,7 +201,22 @@ def _judge_fact(
     kind = fact["fact"]
     if kind == "stored":
         void = _not_reused(state, fact["manifest"], fact, own)
-        return void or _not_condemned(state, [fact["manifest"]], fact["packs"], fact)
+        if void is None and state.header["condemned"]:
+            void = _not_condemned(state, [fact["manifest"]], fact["packs"], fact)
+        return void
+    if kind == "versioned" and "expect" in fact and (void := _version_follows(state, fact, new)) is not None:
+        return void
+    if kind == "aliased" and (void := _alias_moves(state, fact, new)) is not None:
+        return void
+    if kind in _NEEDS_HOLDER:
+        digest = fact.get("digest")
+        if digest is None:
+            versions = state.names.get(fact.get("name", ""), [])
+            number = fact.get("version")
+            digest = versions[number - 1]["digest"] if number is not None and 1 <= number <= len(versions) else None
+        if digest is not None and digest not in own and not state.holders.get(digest):
+            return Void("holder", f"no manifest holds {digest}", fact)
+        return None
     if kind == "relocated":
         holders = state.holders.get(fact["digest"])
         if not holders or holders[-1] != fact["from"]:
@@ -210,18 +228,6 @@ def _judge_fact(
     if kind == "started":
         run = state.runs.get(fact["run"])
         return Void("run", f"the run {fact['run']!r} has finished", fact) if run is not None and "status" in run else None
-    if kind == "aliased" and (void := _alias_moves(state, fact, new)) is not None:
-        return void
-    if kind == "versioned" and "expect" in fact and (void := _version_follows(state, fact, new)) is not None:
-        return void
-    if kind in _NEEDS_HOLDER:
-        digest = fact.get("digest")
-        if digest is None:
-            versions = state.names.get(fact.get("name", ""), [])
-            number = fact.get("version")
-            digest = versions[number - 1]["digest"] if number is not None and 1 <= number <= len(versions) else None
-        if digest is not None and digest not in own and not state.holders.get(digest):
-            return Void("holder", f"no manifest holds {digest}", fact)
     return None
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.fold.lost import is_whole, relies_on_lost
 from artifactstore.catalog.fold.metadata_index import with_version
-from artifactstore.catalog.fold.received import LAYOUT, hold_key, is_own, subject
-from artifactstore.catalog.fold.tables import Tables
+from artifactstore.catalog.fold.received import LAYOUT, is_own, subject
+from artifactstore.catalog.fold.standing_facts import Standing
 from artifactstore.catalog.fold.times import reset_by
-from artifactstore.model.facts import WINDOW, Fact
+from artifactstore.model.facts import WINDOW, CheckedFacts, Fact
 from artifactstore.model.fields import sane
 from artifactstore.model.format import FORMAT, needed
 
@@ -26,9 +26,11 @@ __all__ = ["State"]
 
 _SPILL_CHECK: Final = 256  # entries between two checks of the tables' memory
 _CLEAN_UP: Final = 1024  # entries between two clean-ups of the verdicts
+_OF_STORED: Final = ("content", "format")  # optional fields of facts that are in their rows
+_OF_VERSIONED: Final = ("kind", "file", "metadata")
 
 
-class State(Tables):
+class State(Standing):
     """The state after the entries folded so far; see `Tables` for its content."""
 
     # -- the interface for the journal
@@ -52,20 +54,25 @@ class State(Tables):
     def _apply(self, entry: "Entry", seen: "Callable[[Txn, Void | None], object] | None") -> "list[Void | None]":
         from artifactstore.catalog.fold.judge import Void, judge  # noqa: PLC0415 - a kept fold that is read needs no rules
 
-        seq, header, verdicts = entry["seq"], self.header, self.verdicts
-        time = max(header["time"], entry["time"])
-        if time != entry["time"] and (resets := reset_by(header, seq, entry["time"])) is not None:
-            header["resets"] = resets
-            time = entry["time"]
+        seq, time, format, header, verdicts = entry["seq"], entry["time"], entry["format"], self.header, self.verdicts  # noqa: A001 - the field's name
+        if time < header["time"]:
+            if (resets := reset_by(header, seq, time)) is None:
+                time = header["time"]
+            else:
+                header["resets"] = resets
         header["time"] = time
-        lower = entry["format"] < header["format"]
-        header["format"] = max(entry["format"], header["format"])
+        lower = format < header["format"]
+        if not lower:
+            header["format"] = format
         outcome: list[Void | None] = []
+        alone = len(entry["txns"]) == 1
         for txn in entry["txns"]:
-            void = Void("format", "its entry's format is lower than the store's") if lower else None
-            if entry["format"] < FORMAT and needed(txn["facts"]) > entry["format"]:
-                void = Void("format", "its entry's format is lower than its facts need")
-            void = void or judge(self, txn, seq, alone=len(entry["txns"]) == 1, time=time)
+            if format < FORMAT and needed(txn["facts"]) > format:
+                void: Void | None = Void("format", "its entry's format is lower than its facts need")
+            elif lower:
+                void = Void("format", "its entry's format is lower than the store's")
+            else:
+                void = judge(self, txn, seq, alone=alone, time=time)
             outcome.append(void)
             if seen is not None:
                 seen(txn, void)
@@ -126,19 +133,25 @@ class State(Tables):
         if "reason" in txn:
             stamp["reason"] = txn["reason"]
         graph = self.adjacency if self.adjacency.ids else None
-        for fact in map(sane, txn["facts"]):
-            handler = _HANDLERS.get(fact["fact"])
+        facts = txn["facts"]
+        for fact in facts if type(facts) is CheckedFacts else map(sane, facts):
+            kind = fact["fact"]
+            handler = _HANDLERS.get(kind)
             if handler is not None:
                 if graph is not None:
                     graph.see(fact)
                 own = {**stamp, "reason": fact["reason"]} if "reason" in fact else stamp
-                handler(self, fact, {**own, "identity": txn["identity"]} if fact["fact"] == "approved" else own)
+                handler(self, fact, {**own, "identity": txn["identity"]} if kind == "approved" else own)
 
     def _fold_stored(self, fact: Fact, _stamp: Fact) -> None:
         digest = fact["digest"]
         self._set(self.manifests, fact["manifest"], [digest, fact["manifest_digest"], fact["packs"]])
         self._push(self.holders, digest, fact["manifest"])
-        self._set(self.stored, digest, {key: fact[key] for key in ("size", "files", "content", "format") if key in fact})
+        row = {"size": fact["size"], "files": fact["files"]}
+        for key in _OF_STORED:
+            if key in fact:
+                row[key] = fact[key]
+        self._set(self.stored, digest, row)
         if fact.get("hooks"):
             self._set(self.hooks, digest, fact["hooks"])
 
@@ -161,20 +174,25 @@ class State(Tables):
                     self._drop(self.hooks, digest)
 
     def _fold_versioned(self, fact: Fact, stamp: Fact) -> None:
-        row: dict[str, Any] = {**stamp, **{key: fact[key] for key in ("digest", "kind", "file", "metadata") if key in fact}}
-        if fact["name"] is None:
-            known = self.unnamed.get(fact["digest"])
+        name, digest = fact["name"], fact["digest"]
+        row: dict[str, Any] = {**stamp, "digest": digest}
+        for key in _OF_VERSIONED:
+            if key in fact:
+                row[key] = fact[key]
+        if name is None:
+            known = self.unnamed.get(digest)
             if known is None or is_own(row) or not is_own(known):
-                self._set(self.unnamed, fact["digest"], row)
+                self._set(self.unnamed, digest, row)
             return
-        versions = self.names.get(fact["name"])
-        if not versions or versions[-1]["digest"] != fact["digest"] or "removed" in versions[-1]:
-            if self.approvals and (older := len(self.approvals.get(fact["digest"], ()))):
-                row["approvals"] = older
-            self._push(self.names, fact["name"], row)
-            number = len(self.names[fact["name"]])
-            self._push(self.versions_by_digest, fact["digest"], [fact["name"], number, fact["kind"]])
-            self._index(fact["name"], number, row.get("metadata"))
+        versions = self.names.get(name)
+        if versions and versions[-1]["digest"] == digest and "removed" not in versions[-1]:
+            return
+        if self.approvals and (older := len(self.approvals.get(digest, ()))):
+            row["approvals"] = older
+        number = len(self._push(self.names, name, row))
+        self._push(self.versions_by_digest, digest, [name, number, fact["kind"]])
+        if "metadata" in row:
+            self._index(name, number, row["metadata"])
 
     def _index(self, name: str, number: int, metadata: Any) -> None:
         for row, listed in with_version(self.by_metadata, name, number, metadata):
@@ -274,42 +292,6 @@ class State(Tables):
         if self.approvals and (older := len(self.approvals.get(digest, ()))):
             self._set(self.changed, digest, older)
 
-    def _fold_approved(self, fact: Fact, stamp: Fact) -> None:
-        fields = ("verdict", "meaning", "role", "alias", "name", "signature")
-        self._push(self.approvals, fact["digest"], {**{key: fact[key] for key in fields if key in fact}, **stamp})
-
-    def _fold_signed(self, fact: Fact, stamp: Fact) -> None:
-        self._push(self.signed, fact["digest"], {"type": fact["type"], "key": fact["key"], **stamp})
-
-    def _fold_gated(self, fact: Fact, stamp: Fact) -> None:
-        if fact["alias"] not in self.gates:
-            self._set(self.gates, fact["alias"], {})
-        self._push(self.gates[fact["alias"]], fact["names"], {**_rules_of(fact), **stamp})
-
-    def _fold_retained(self, fact: Fact, stamp: Fact) -> None:
-        self._push(self.retention, fact["names"], {**_rules_of(fact), **stamp})
-
-    def _fold_held(self, fact: Fact, stamp: Fact) -> None:
-        row = {key: fact[key] for key in ("digest", "until") if key in fact}
-        self._set(self.holds, hold_key(stamp, fact["hold"]), {**row, **stamp})
-
-    def _fold_released(self, fact: Fact, stamp: Fact) -> None:
-        self._drop(self.holds, hold_key(stamp, fact["hold"]))
-        if is_own(stamp):
-            self._drop(self.holds, f"received/{fact['hold']}")
-
-    def _fold_tainted(self, fact: Fact, stamp: Fact) -> None:
-        own, received = self.tainted.get(fact["digest"], [None, None])
-        row = {key: value for key, value in stamp.items() if key != "txn"} | {"spread": fact.get("spread", True)}
-        self._set(self.tainted, fact["digest"], [row, received] if is_own(stamp) else [own, row])
-
-    def _fold_cleared(self, fact: Fact, stamp: Fact) -> None:
-        own = self.tainted.get(fact["digest"], [None])[0]
-        if is_own(stamp) or own is None:
-            self._drop(self.tainted, fact["digest"])
-        else:
-            self._set(self.tainted, fact["digest"], [own, None])
-
     def _fold_started(self, fact: Fact, stamp: Fact) -> None:
         if (row := self.runs.get(fact["run"])) is None:
             more = {key: fact[key] for key in ("params", "parent", "command", "job") if key in fact}
@@ -334,14 +316,22 @@ class State(Tables):
 
     def _fold_edge(self, table: MutableMapping[str, list[Any]], fact: Fact, stamp: Fact) -> None:
         run, digest, kind = fact["run"], fact["digest"], fact["fact"]
-        foreign = not is_own(stamp) and is_own(self.runs.get(run, stamp))
+        if "from" in stamp and is_own(self.runs.get(run, stamp)):
+            return
         runs, edges = table.get(digest, ()), self.edges.get(run, ())
         # Both have it or none. The shorter list is searched: ten thousand runs may use one data set, and one run as many files.
-        known = run in runs if len(runs) < len(edges) else any(one["digest"] == digest and one["fact"] == kind for one in edges)
-        if not foreign and not known:
-            self._push(table, digest, run)
-            self._push(self.edges, run, {key: value for key, value in fact.items() if key != "run"})
-            self._see(fact["run"], stamp)
+        if len(runs) < len(edges):
+            if run in runs:
+                return
+        else:
+            for edge in edges:
+                if edge["digest"] == digest and edge["fact"] == kind:
+                    return
+        row = fact.copy()
+        del row["run"]
+        self._push(table, digest, run)
+        self._push(self.edges, run, row)
+        self._see(run, stamp)
 
     def _see(self, run: str, stamp: Fact) -> None:
         """Record a sign of life of an unfinished run."""
@@ -356,10 +346,6 @@ class State(Tables):
     def _fold_snapshot(self, fact: Fact, _stamp: Fact) -> None:
         # A reader that starts after that entry does not see an earlier fact.
         self._set(self.snapshots, fact["digest"], fact["seq"])
-
-    def _fold_damaged(self, fact: Fact, stamp: Fact) -> None:
-        if fact["manifest"] in self.holders.get(fact["digest"], ()):
-            self._set(self.damaged, fact["manifest"], stamp["seq"])
 
     def _fold_received(self, fact: Fact, stamp: Fact) -> None:
         """Apply another store's facts, with their actor and time; local facts take precedence."""
@@ -392,10 +378,6 @@ class State(Tables):
             _HANDLERS[kind](self, inner, mine)
 
 
-def _rules_of(fact: Fact) -> Fact:
-    return {key: fact[key] for key in ("rules", "signature") if key in fact}
-
-
 _HANDLERS: Final[dict[str, Callable[[State, Fact, Fact], None]]] = {
-    name.removeprefix("_fold_"): getattr(State, name) for name in sorted(vars(State)) if name.startswith("_fold_")
+    name.removeprefix("_fold_"): getattr(State, name) for name in dir(State) if name.startswith("_fold_")
 }

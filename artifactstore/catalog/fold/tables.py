@@ -367,19 +367,26 @@ class Tables:
                 step()
 
     def _set(self, table: MutableMapping[str, Any], key: str, value: Any) -> None:
-        if self._undo is not None:
-            old = table.get(key, _ABSENT)
-            self._undo.append((lambda: table.pop(key)) if old is _ABSENT else (lambda: table.__setitem__(key, old)))
+        if self._undo is None:
+            table[key] = value
+            return
+        old = table.get(key, _ABSENT)
+        self._undo.append((lambda: table.pop(key)) if old is _ABSENT else (lambda: table.__setitem__(key, old)))
         table[key] = value
 
-    def _push(self, table: MutableMapping[str, list[Any]], key: str, value: Any) -> None:
+    def _push(self, table: MutableMapping[str, list[Any]], key: str, value: Any) -> list[Any]:
+        """Add a value to a row of a table of lists; return the row."""
         row = table.get(key)
         if row is None:
+            if self._undo is None and type(table) is dict:
+                row = table[key] = [value]
+                return row
             row = []
             self._set(table, key, row)
         if self._undo is not None:
             self._undo.append(row.pop)
         row.append(value)
+        return row
 
     def _drop(self, table: MutableMapping[str, Any], key: str) -> None:
         if key in table:
