@@ -138,14 +138,18 @@ def _inside(value: Any, path: str) -> Any:
 
 
 class Fields:
-    """The fields of some runs, by their paths; those of parameters and metrics are collected once, when they are needed."""
+    """The fields of some runs, by their paths; those of parameters and metrics are collected once, when they are needed.
 
-    def __init__(self, runs: Sequence[Any]) -> None:
+    Args:
+        runs: the runs, or a function that reads them then.
+    """
+
+    def __init__(self, runs: Sequence[Any] | Callable[[], Sequence[Any]]) -> None:
         self._runs = runs
 
     @cached_property
     def _paths(self) -> list[str]:
-        return paths_of(self._runs)
+        return paths_of(self._runs() if callable(self._runs) else self._runs)
 
     def known(self, path: str) -> str:
         """Return the whole path of a field; `lr` alone means the only parameter or metric of that name.

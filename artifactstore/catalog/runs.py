@@ -243,7 +243,11 @@ class Selection:
         object.__setattr__(self, "columns", columns)
 
     def of(
-        self, runs: Sequence[Any], read: Read | None = None, records: Callable[[Sequence[Any]], list[RunInfo]] = list
+        self,
+        runs: Sequence[Any],
+        read: Read | None = None,
+        records: Callable[[Sequence[Any]], list[RunInfo]] = list,
+        fields: Fields | None = None,
     ) -> RunTable:
         """Return the runs that meet the conditions, in order.
 
@@ -251,11 +255,12 @@ class Selection:
             runs: the runs, or candidates.
             read: returns what runs logged.
             records: returns the whole records of those that were chosen.
+            fields: those of all runs, if the candidates are not all of them.
 
         Raises:
             InvalidInputError: a condition is malformed, or no run has such a field; the message has the nearest one.
         """
-        chosen, fields_of_all = list(runs), Fields(runs)
+        chosen, fields_of_all = list(runs), fields or Fields(runs)
         for asked, test in map(_condition, self.where):
             path = fields_of_all.known(asked)
             chosen = [one for one in chosen if test(value_at(one, path))]

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 import artifactstore
+from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.run_info import RunInfo
 from artifactstore.catalog.runs import RunTable, Selection
+from artifactstore.errors import InvalidInputError
 from artifactstore.work.session.caches import FoldCache
+from artifactstore.work.views.runs import _ends
 
 PARAMS: tuple[dict[str, Any], ...] = (
     {"a": 1},
@@ -70,3 +73,25 @@ def test_what_is_chosen_before_records_are_made_is_what_would_be_chosen_of_all_r
         assert [*found] == [*wanted]
         assert found.paths() == wanted.paths()
         assert found.known("loss") == wanted.known("loss")
+    for sort, limit in product((None, "started", "-started"), (0, 1, 2, 100)):
+        few = store.runs(sort=sort, limit=limit)
+        assert [*few] == [*Selection((), sort, limit).of(whole)]
+        assert few.known("loss") == store.runs().known("loss")
+        with pytest.raises(InvalidInputError, match="no run has a column"):
+            few.values("lost")
+
+
+@pytest.mark.parametrize("why", ["in order", "received", "reset"])
+def test_the_first_and_the_last_runs_are_found_without_a_look_at_the_others(why: str) -> None:
+    state = State()
+    state.runs.update({str(n): {"time": f"2026-01-0{1 + n // 3}T00:00:00.000000Z"} for n in range(12)})
+    if why == "received":
+        state.received["store"] = {}
+    elif why == "reset":
+        state.header["resets"] = [[1, "", ""]]
+    ends = _ends(state, Selection((), "-started", 2))
+    assert ends == (["9", "10", "11"] if why == "in order" else None)
+    assert _ends(state, Selection((), "-started", 4)) == (["6", "7", "8", "9", "10", "11"] if why == "in order" else None)
+    assert _ends(state, Selection((), None, 2)) == ["0", "1"]
+    for chosen in (Selection(("a = 1",), None, 2), Selection((), "name", 2), Selection((), None, 2, ("a",)), Selection()):
+        assert _ends(state, chosen) is None

@@ -4,11 +4,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.run_fields import Candidate, candidates, records
+from artifactstore.catalog.run_fields import Candidate, Fields, candidates, records
 from artifactstore.catalog.run_info import RunInfo, record_of, run_info, status_of
 from artifactstore.catalog.runs import RunTable, Selection
 from artifactstore.catalog.series import Point, series
@@ -46,10 +47,15 @@ def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Sele
         raise InvalidInputError(f"status={status!r}: expected running, finished, failed or abandoned")
     if name is not None and not isinstance(name, str):
         raise InvalidInputError(f"name must be a str, got {name!r}")
+    chosen = chosen or Selection()
     with session.query_state() as state, gc_paused():
-        if name is None:
-            load(state.runs)
-        rows = {run: row for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)}
+        ends = _ends(state, chosen) if name is None and status is None else None
+        if ends is not None:
+            rows = {run: state.runs[run] for run in ends}
+        else:
+            if name is None:
+                load(state.runs)
+            rows = {run: row for run, row in state.runs.items() if name is None or fnmatchcase(row["name"], name)}
         if name is not None and not rows and "*" not in name:
             raise NotFoundError(f"no run has the name {name!r}")
         now = _now(session, state)
@@ -63,12 +69,34 @@ def runs(session: Session, *, name: Any = None, status: Any = None, chosen: Sele
             known = {"row": rows[one.id], "metrics": one.metrics, "outputs": one.output_metrics}
             return record_of(state, one.id, **known, now=now, series=read(one.id))
 
-        chosen = chosen or Selection()
         if chosen.where or chosen.limit is not None:
-            return chosen.of(candidates(state, rows, record), partial(histories, session), partial(records, state))
+            fields = None if ends is None else Fields(partial(runs, session))
+            return chosen.of(candidates(state, rows, record), partial(histories, session), partial(records, state), fields)
         if name is None:
             load(state.metrics, state.edges)
         return chosen.of([run_info(state, run, now, read(run)) for run in rows], partial(histories, session))
+
+
+def _ends(state: State, chosen: Selection) -> list[str] | None:
+    """Return the runs among which the first or the last ones are that a question asks for; None if it has to look at all of them."""
+    limit, sort = chosen.limit, chosen.sort
+    if limit is None or chosen.where or chosen.columns is not None:
+        return None
+    if sort is None:
+        return [*islice(state.runs, limit)]
+    if sort.removeprefix("-") != "started" or state.received or state.header.get("resets"):
+        return None  # received runs, and those before a clock was set back, are not in the order of their times
+    if sort == "started":
+        return [*islice(state.runs, limit)]
+    found: list[str] = []
+    last = None
+    for run in reversed([*state.runs]):
+        time = state.runs[run]["time"]
+        if len(found) >= limit and time != last:  # of those with one time the first come first
+            break
+        found.append(run)
+        last = time
+    return found[::-1]
 
 
 def _now(session: Session, state: State) -> datetime:
