@@ -11,8 +11,7 @@ from typing import Any, Final
 from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
-from artifactstore.model.facts import CheckedFacts
-from artifactstore.model.fields import malformed
+from artifactstore.model.fields import CheckedFacts, malformed
 from artifactstore.model.format import FORMAT
 from artifactstore.runtime.loading import LOADING
 

@@ -24,7 +24,6 @@ __all__ = [
     "ADOPTABLE",
     "CONFIG_KEY",
     "WINDOW",
-    "CheckedFacts",
     "Config",
     "Fact",
     "is_adoptable",
@@ -40,12 +39,6 @@ CONFIG_KEY: Final = "store.json"  # the store's configuration: created once, nev
 WINDOW: Final = 4096  # entries: a transaction may take effect this long after its birth
 
 Fact = dict[str, Any]
-
-
-class CheckedFacts(list[Fact]):
-    """Facts of a transaction that have no malformed field."""
-
-    __slots__ = ()
 
 
 # What nothing but a `condemned` can invalidate (docs/reference/protocol.md, rule 4).

@@ -10,11 +10,18 @@ from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.encoding import parse_time
-from artifactstore.model.facts import Fact
 
-__all__ = ["finite", "malformed", "sane"]
+__all__ = ["CheckedFacts", "finite", "malformed", "sane"]
+
+Fact = dict[str, Any]
 
 Is = Callable[[Any], bool]
+
+
+class CheckedFacts(list[Fact]):
+    """Facts of a transaction that have no malformed field."""
+
+    __slots__ = ()
 
 
 def _text(value: Any) -> bool:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.common_entries import parse_common_entry
 from artifactstore.model.encoding import canonical_json
-from artifactstore.model.facts import CheckedFacts
-from artifactstore.model.fields import malformed
+from artifactstore.model.fields import CheckedFacts, malformed
 from artifactstore.model.schema import _parse_any_entry, parse_entry
 from tests.model.test_schema import DIGEST, FACTS, ID, TIME, entry
 

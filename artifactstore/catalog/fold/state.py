@@ -14,8 +14,8 @@ from artifactstore.catalog.fold.metadata_index import with_version
 from artifactstore.catalog.fold.received import LAYOUT, is_own, subject
 from artifactstore.catalog.fold.standing_facts import Standing
 from artifactstore.catalog.fold.times import reset_by
-from artifactstore.model.facts import WINDOW, CheckedFacts, Fact
-from artifactstore.model.fields import sane
+from artifactstore.model.facts import WINDOW, Fact
+from artifactstore.model.fields import CheckedFacts, sane
 from artifactstore.model.format import FORMAT, needed
 
 if TYPE_CHECKING:
