@@ -50,7 +50,7 @@ RAW = [
     '"\\u0061"',
     '{"a":NaN}',
     '{"a":1e999}',
-    "tru",
+    "[1,",
 ]
 NAMES = [
     "fact", "reason", "name", "version", "digest", "expect", "metrics", "params", "code", "around", "around_more", "not_finite", "seconds", "step",
