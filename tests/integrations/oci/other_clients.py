@@ -41,6 +41,16 @@ def kserve(uri: str, folder: str) -> Any:
     return Storage.download_files([uri], [folder])
 
 
+def validate(text: str) -> Any:
+    """Check manifests against Kubernetes' own schemas, strictly."""
+    import kubernetes_validate
+    import yaml
+
+    for one in yaml.safe_load_all(text):
+        kubernetes_validate.validate(one, "1.37", strict=True)
+    return kubernetes_validate.latest_version()
+
+
 def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     here = Path.cwd()

@@ -1,6 +1,8 @@
 """oras and KServe's own fetch take what was pushed, and what oras pushes is pulled: one process of theirs for all tests."""
 
 import json
+import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from artifactstore.cli import main as cli
 from artifactstore.integrations import oci
+from artifactstore.integrations.kserve.command import main as kserve
 from artifactstore.store import Store
 from tests.integrations.oci.conftest import MODEL, write
 from tests.integrations.oci.test_push_pull import plain, with_links
@@ -78,3 +82,48 @@ def test_kserve_fetches_an_image(store: Store, tmp_path: Path, debian: str, clie
     for number, place in enumerate((pushed.target, pushed.pinned)):
         client("kserve", f"oci://{place}", str(tmp_path / f"models {number}"))
         assert not store.verify_folder(tmp_path / f"models {number}", "a")
+
+
+def test_kserve_serves_a_flipped_byte_and_says_nothing_of_it(
+    store: Store, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, debian: str, client: Any
+) -> None:
+    """Even of an image that is pinned to its digest: why there is `artifactstore-kserve`, and `verify-folder` for those who have none."""
+    secret = os.urandom(5000)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/model.bin").write_bytes(secret)
+    store.put(tmp_path / "source", "flipped")
+    pushed = oci.push(store, "flipped", f"{debian}/flipped", layout="image", plain_http=True)
+    blobs = tmp_path_factory.getbasetemp().glob("registry*/data/**/data")
+    (blob,) = {one.resolve() for one in blobs if secret in one.read_bytes()}
+    blob.write_bytes(blob.read_bytes().replace(secret, secret[:-1] + bytes([secret[-1] ^ 1])))
+    client("kserve", f"oci://{pushed.pinned}", str(tmp_path / "models"))
+    assert (tmp_path / "models/model.bin").read_bytes() == secret[:-1] + bytes([secret[-1] ^ 1])
+    assert store.verify_folder(tmp_path / "models", "flipped")
+    assert cli(["verify-folder", str(tmp_path / "models"), "flipped", "--store", store.url]) == 5
+
+
+def test_kserve_itself_does_not_know_our_uris(store: Store, tmp_path: Path, client: Any) -> None:
+    """So a cluster without our container fails, and starts nothing else in its stead."""
+    made = store.put(b"1", "known")
+    for uri in (made.uri, "artifactstore+s3://bucket/ml#churn/model:v1"):
+        with pytest.raises(AssertionError, match="Cannot recognize storage type"):
+            client("kserve", uri, str(tmp_path / "models"))
+    assert tree(tmp_path / "models") == {}
+
+
+def test_kubernetes_takes_what_the_pages_and_the_manifest_say(client: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert kserve(["--manifest", "--image", "registry/artifactstore:0.1"]) == 0
+    container = yaml.safe_load(capsys.readouterr().out)["spec"]["container"]
+    page = (Path(__file__).parents[3] / "docs/integrations/kserve.md").read_text()
+    parts = [yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    specs = [one for one in parts if "apiVersion" not in one]
+    assert len(specs) > 1
+    serving = {"name": "server", "image": "registry/server:1"}
+    volumes = [{"name": "models", "emptyDir": {}}, {"name": "node", "emptyDir": {}}]
+    for init in [container, *(one for spec in specs for one in spec.get("initContainers", ()))]:
+        spec = {"initContainers": [init], "containers": [serving], "volumes": volumes}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "churn"}, "spec": spec}
+        assert client("validate", yaml.safe_dump(pod))
+    with pytest.raises(AssertionError, match="ValidationError"):
+        client("validate", yaml.safe_dump(pod | {"spec": {**spec, "initContainers": [{**container, "commands": ["x"]}]}}))
