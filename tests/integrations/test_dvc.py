@@ -91,6 +91,48 @@ def test_a_second_import_writes_nothing_and_a_later_one_what_is_new(store: Store
     assert {path for path in tree(repo.folder / ".dvc") if "cache" not in path} == {"config", ".gitignore"}
 
 
+def test_of_a_folder_only_what_changed_is_read(store: Store, repo: DvcRepo, tmp_path: Path) -> None:
+    odd = {"[a] !#*?\\ b": b"odd", "sub2": b"a file"}
+    states: list[dict[str, bytes]] = [
+        {**RAW, **odd},
+        {**RAW, "sub2/new": b"new", "a.csv": b"other"},
+        {**RAW, "a.csv": b"other", **odd},
+        {"sub2/new": b"new", "a.csv": b"other"},
+        {"sub2/new": b"new", "a.csv": b"again"},
+        {},
+        RAW,
+    ]
+    kept = tmp_path / "kept"
+    for k, state in enumerate(states):
+        repo.add("data", state)
+        repo.commit()
+        assert imported(store, repo).missing == []
+        assert tree(store.get(f"p/data:v{k + 1}", tmp_path / f"got{k}")) == state
+        # Contents that were read once are not needed again, unless a version has none of them.
+        if k < 5:
+            for path in [one for one in repo.cache.rglob("*") if one.is_file() and not one.name.endswith(".dir")]:
+                place = kept / path.relative_to(repo.cache)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(place)
+    fresh = artifactstore.open(tmp_path / "fresh", cache=None)
+    fresh.put({"other": 1}, "other")
+    for path in [one for one in kept.rglob("*") if one.is_file()]:
+        place = repo.cache / path.relative_to(kept)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    imported(fresh, repo, rev="HEAD")
+    assert fresh.artifact("p/data").digest == store.artifact("p/data").digest
+    for k, state in enumerate(states):
+        (tmp_path / "plain" / str(k)).mkdir(parents=True)
+        for name, data in state.items():
+            (tmp_path / "plain" / str(k) / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "plain" / str(k) / name).write_bytes(data)
+        assert (
+            fresh.put(tmp_path / "plain" / str(k), "plain", allow_empty=True).digest == store.artifact(f"p/data:v{k + 1}").digest
+        )
+    assert store.verify()
+
+
 def test_a_dry_run_reports_and_writes_nothing(store: Store, new_repo: DvcRepo) -> None:
     new_repo.add("data", RAW)
     new_repo.commit()
@@ -151,6 +193,27 @@ def test_stages_are_runs_with_params_metrics_inputs_and_the_commit_as_code(store
     (code,) = [one for one in model.inputs if one.role == "code"]
     assert tree(store.get(code.digest, tmp_path / "code"))["train.py"] == b"print('train')\n"
     assert imported(store, repo).runs == 0
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_metrics_that_are_listed_apart_from_the_stages_are_found_in_their_outputs(
+    store: Store, new_repo: DvcRepo, *, cached: bool
+) -> None:
+    live = {"metrics.json": b'{"loss": 0.25}', "plots/loss.tsv": b"step\tloss\n"}
+    found = new_repo.store(live)
+    new_repo.write(
+        "sub/dvc.yaml",
+        f"metrics: [dvclive/metrics.json, other.json]\nstages:\n  train:\n    cmd: x\n    outs:\n    - dvclive: {{cache: {str(cached).lower()}}}\n",
+    )
+    if not cached:
+        for path, data in live.items():
+            new_repo.write(f"sub/dvclive/{path}", data)
+        new_repo.blob(found["md5"]).unlink()
+    new_repo.lock({"train": {"cmd": "x", "outs": [{"path": "dvclive", **found}]}}, "sub/dvc.lock")
+    new_repo.commit()
+    report = imported(store, new_repo)
+    assert (report.versions, report.runs, report.missing) == (1, 1, [])
+    assert store.runs()[0].metrics == {"loss": 0.25}
 
 
 def test_a_stage_that_ran_again_is_another_run_and_one_that_did_not_is_none(store: Store, new_repo: DvcRepo) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.integrations.checked.files import Content, as_source
 from artifactstore.integrations.checked.hashes import GitBlob, Hashed, LegacyMd5
 from artifactstore.integrations.checked.origins import InMemory
@@ -27,6 +27,9 @@ from artifactstore.work.sync.imported import Imported
 __all__ = ["import_repository"]
 
 _LONGEST: Final = 200  # bytes of a name
+_PATTERNS: Final = 200  # files that are left out of the version before: each is a pattern that every path is compared with
+_SIGN: Final = re.compile(r"([\\*?\[\]!# ])")  # what means something in a pattern
+_METRICS: Final = 2**20  # bytes of a metrics file that is read
 _CODE_FILES: Final = 20_000  # of a commit whose code is stored
 _CODE_BYTES: Final = 128 * 2**20
 
@@ -88,6 +91,8 @@ class _Import:
         self._store, self._prefix, self._dry_run = store, prefix, dry_run
         self._parsed: dict[tuple[str, ...], Found] = {}
         self._skipped: dict[str, str] = {}
+        self._tried: set[tuple[str, str]] = set()
+        self._before: dict[str, tuple[Output, str]] = {}  # name → the output that came last, and its version
         self._stages: set[tuple[str, ...]] = set()
         self._last: str | None = None  # the tree that was looked at last
         self._values: dict[str, Any] = {}
@@ -182,22 +187,31 @@ class _Import:
 
     def _output(self, one: Output, commit: Commit, tree: str) -> None:
         name = self.name_of(one.path)
-        if (name, one.md5) in self.refs or self.find(one) is not None:
-            return
+        key = name, one.md5
+        if self.find(one) is None and key not in self._tried:
+            self._tried.add(key)
+            self.refs[key] = self._bring(one, name, commit, tree)
+        if (known := self.refs[key]) is not None:
+            self._before[name] = one, known
+
+    def _bring(self, one: Output, name: str, commit: Commit, tree: str) -> str | None:
+        """Bring a version; return it, or None if it cannot be brought."""
         what = f"{one.path} md5:{one.md5}"
         try:
             check_path(posixpath.basename(one.path))
-            files, missing = self._files(one, tree)
+            files, missing, options = self._changed_files(one, name) or (*self._files(one, tree), {})
         except InvalidInputError as error:
             self._skip(what, str(error))
-            return
+            return None
         if files is None or missing:
             gone = f" ({len(missing)} files, the first is {missing[0]})" if files is not None else ""
             self.intake.report.missing.append(what + gone)
-            return
-        url, options = as_source(files, single=not one.is_folder)
+            return None
+        url, reading = as_source(files, single=not one.is_folder)
+        if one.is_folder and "onto" not in options:
+            options["allow_empty"] = True
         made = self.intake.put(
-            url,
+            url if files or "onto" not in options else None,
             name,
             marks={"dvc.md5": one.md5},
             kind=one.kind,
@@ -205,10 +219,36 @@ class _Import:
             time=commit.time,
             actor=commit.actor,
             reason=commit.subject or None,
-            **({"allow_empty": True} if one.is_folder else {}),
             **options,
+            **(reading if files or "onto" not in options else {}),
         )
-        self.refs[name, one.md5] = made.ref
+        return str(made.ref)
+
+    def _changed_files(self, one: Output, name: str) -> tuple[dict[str, Content], list[str], dict[str, Any]] | None:
+        """Return the files of a folder that the version before does not have, and how to lay them over it; None if that is no use."""
+        before, ref = self._before.get(name, (None, ""))
+        if before is None or not one.is_folder or not before.is_folder or before.legacy != one.legacy or self._dry_run:
+            return None
+        old, new = self._listed(before), self._listed(one)
+        if not old or not new:
+            return None
+        here, wanted = dict(old), dict(new)
+        removed = [path for path in here if path not in wanted]
+        changed = [(path, md5) for path, md5 in new if here.get(path) != md5]
+        if len(changed) == len(new) or len(removed) > _PATTERNS or not (removed or changed):
+            return None
+        try:
+            if self._store.artifact(ref).tainted:
+                return None
+        except NotFoundError:
+            return None  # it was removed
+        files, missing = self.contents.files(changed, legacy=one.legacy, remote=one.remote)
+        without = ["/" + _SIGN.sub(r"\\\1", path) for path in removed]
+        return files, missing, {"onto": ref, **({"without": without} if without else {})}
+
+    def _listed(self, one: Output) -> tuple[tuple[str, str], ...] | None:
+        found = self.contents.folder(one.md5, legacy=one.legacy, remote=one.remote)
+        return one.files if found is None else found
 
     def _files(self, one: Output, tree: str) -> tuple[dict[str, Content] | None, list[str]]:
         """Return the files of an output, and the paths of those that are nowhere; None if nothing is known of them."""
@@ -216,7 +256,7 @@ class _Import:
         if not one.is_folder:
             content = self._in_git(one, tree) or self.contents.find(one.md5, legacy=one.legacy, remote=one.remote)
             return (None, []) if content is None else ({base: content}, [])
-        listed = self.contents.folder(one.md5, legacy=one.legacy, remote=one.remote) or one.files
+        listed = self._listed(one)
         if listed is None:
             return self._folder_in_git(one, tree)
         return self.contents.files(listed, legacy=one.legacy, remote=one.remote)
@@ -256,13 +296,17 @@ class _Import:
             run["code"] = self._code(commit)
         self.intake.run(**run)
 
-    def content_of(self, output: Output, tree: str) -> bytes | None:
-        """Return the bytes of a small output, for its metrics."""
-        files, missing = self._files(output, tree)
-        if not files or missing or output.is_folder:
+    def content_of(self, output: Output, tree: str, path: str) -> bytes | None:
+        """Return the bytes of a small output, or of a file in it, for its metrics."""
+        if output.path != path and not output.is_folder:
             return None
-        content = next(iter(files.values()))
-        return content.read(0, content.origin.size) if content.origin.size <= 2**20 else None
+        try:
+            files, _ = self._files(output, tree)
+        except InvalidInputError:
+            return None
+        inner = posixpath.relpath(path, output.path) if output.is_folder else posixpath.basename(path)
+        content = (files or {}).get(inner)
+        return content.read(0, content.origin.size) if content is not None and content.origin.size <= _METRICS else None
 
     def _code(self, commit: Commit) -> tuple[str, Mapping[str, Any]] | None:
         """Store the files of a commit; return their digest, and what is known of the commit."""

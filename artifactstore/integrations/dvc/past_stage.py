@@ -24,8 +24,8 @@ class Versions(Protocol):
     def find(self, output: Output) -> str | None:
         """Return the version of an output, or None."""
 
-    def content_of(self, output: Output, tree: str) -> bytes | None:
-        """Return the bytes of a small output, or None."""
+    def content_of(self, output: Output, tree: str, path: str) -> bytes | None:
+        """Return the bytes of a small output, or of a file in it; None if they are nowhere."""
 
 
 def run_of(stage: Stage, commit: Commit, outputs: Mapping[str, Output], versions: Versions, tree: str) -> dict[str, Any]:
@@ -91,11 +91,10 @@ def _outputs_at(dependency: Dependency, outputs: Mapping[str, Output]) -> Iterat
 def _metrics(stage: Stage, commit: Commit, versions: Versions, tree: str) -> Iterator[tuple[str, int | None, float, Any]]:
     """Yield the numbers in its metrics; a name that several files have begins with the file's."""
     seen: set[str] = set()
-    for one in stage.outputs:
-        if one.path not in stage.metrics:
-            continue
-        for name, value in flat_numbers(_value(versions.content_of(one, tree), one.path)):
-            key = f"{one.path}:{name}" if name in seen else name
+    for path in stage.metrics:
+        output = next(one for one in stage.outputs if f"{path}/".startswith(f"{one.path}/"))
+        for name, value in flat_numbers(_value(versions.content_of(output, tree, path), path)):
+            key = f"{path}:{name}" if name in seen else name
             seen.add(name)
             yield key, None, value, commit.time
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Definition", "definition_of", "flat_numbers", "flat_params"]
+__all__ = ["Definition", "definition_of", "flat_numbers", "flat_params", "top_metrics"]
 
 _TEMPLATE: Final = re.compile(r"\$\{\s*([^}]*?)\s*\}")
 _DEFAULT: Final = "params.yaml"
@@ -132,6 +132,12 @@ def _entries(section: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         elif isinstance(one, Mapping):
             for path, about in one.items():
                 yield str(path), about if isinstance(about, Mapping) else {}
+
+
+def top_metrics(pipeline: Any) -> Iterator[str]:
+    """Yield the paths of the metrics files that `dvc.yaml` lists apart from its stages, as DVCLive does."""
+    metrics = pipeline.get("metrics") if isinstance(pipeline, Mapping) else None
+    yield from (one for one in (metrics if isinstance(metrics, list) else ()) if isinstance(one, str))
 
 
 def flat_params(params: Mapping[str, Any]) -> dict[str, Any]:

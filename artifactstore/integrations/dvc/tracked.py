@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.integrations.dvc.stages import Definition, definition_of
+from artifactstore.integrations.dvc.stages import Definition, definition_of, top_metrics
 from artifactstore.model.listing import check_path
 
 __all__ = ["Dependency", "Found", "Output", "Stage", "from_dvc_file", "from_lock"]
@@ -69,7 +69,7 @@ class Stage:
         dependencies: what it read.
         outputs: paths of what it wrote.
         params: file → its parameters.
-        metrics: paths of its metrics.
+        metrics: paths of its metrics files: outputs, or files in them.
     """
 
     name: str
@@ -154,6 +154,7 @@ def from_lock(lock: Any, pipeline: Any, path: str) -> Found:
         found.skipped.append((path, "its stages are not a mapping"))
         return found
     folder = posixpath.dirname(path)
+    apart = [inner for one in top_metrics(pipeline) if (inner := _inside(folder, one))]
     for name, stage in stages.items():
         if not isinstance(stage, Mapping):
             found.skipped.append((f"{path}:{name}"[:200], "not a mapping"))
@@ -167,7 +168,8 @@ def from_lock(lock: Any, pipeline: Any, path: str) -> Found:
             continue
         outputs = [_defined(one, definition, inner) for one in _outputs(stage.get("outs"), inner, f"{path}:{name}"[:200], found)]
         found.outputs += outputs
-        metrics = tuple(one.path for one in outputs if definition.is_metric(posixpath.relpath(one.path, inner or ".")))
+        metrics = [one.path for one in outputs if definition.is_metric(posixpath.relpath(one.path, inner or "."))]
+        metrics += [one for one in apart if one not in metrics and any(f"{one}/".startswith(f"{out.path}/") for out in outputs)]
         params = stage.get("params")
         found.stages.append(
             Stage(
@@ -177,7 +179,7 @@ def from_lock(lock: Any, pipeline: Any, path: str) -> Found:
                 tuple(_dependencies(stage.get("deps"), inner)),
                 tuple(outputs),
                 params if isinstance(params, Mapping) else {},
-                metrics,
+                tuple(metrics),
             )
         )
     return found

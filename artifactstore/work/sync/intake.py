@@ -21,7 +21,7 @@ from artifactstore.model.encoding import canonical_json, format_time
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Referable, Reference, as_reference, check_alias, check_name
 from artifactstore.work.get.artifact import Artifact
-from artifactstore.work.put.arguments import PutRequest, checked_request
+from artifactstore.work.put.arguments import PutRequest, checked_request, take_onto
 from artifactstore.work.put.put import listed, prepare
 from artifactstore.work.secrets import captured
 from artifactstore.work.session.commit import commit
@@ -144,7 +144,7 @@ class Intake:
             time: when it was made there; now by default.
             actor: who made it there; the actor of this import by default.
             reason: why.
-            **options: of `Store.put`, for files and objects.
+            **options: of `Store.put`, for files and objects; `onto` takes a pinned reference: `name:v3`.
 
         Raises:
             InvalidInputError: an argument is invalid.
@@ -153,6 +153,7 @@ class Intake:
         if (known := self.find(name, marks)) is not None:
             return Brought(known, self._digest(known), new=False)
         name, left = check_name(name), dict(options)
+        onto = take_onto(left)
         request = checked_request(
             source, name, options=left, kind=kind, metadata={**(metadata or {}), **marks}, metrics=metrics, reason=reason
         )
@@ -165,7 +166,7 @@ class Intake:
             with self._session.state(fresh=False) as state:
                 return Brought(f"{name}:v{len(state.names.get(name, ())) + len(self._planned[name])}", "", new=True)
         copied = source.digest if isinstance(source, Artifact | Version) else None
-        found = None if copied is not None else listed(self._session, source, request, left)
+        found = None if copied is not None else listed(self._session, source, request, left, onto)
         number = 0
         is_version = is_new = False
 
