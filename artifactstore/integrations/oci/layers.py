@@ -30,6 +30,10 @@ _DOCKER_TAR: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _IMAGES: Final = frozenset({types.IMAGE_CONFIG, "application/vnd.docker.container.image.v1+json"})
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
+_EXTENSIONS: Final = frozenset(
+    {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+)
+_LARGEST_EXTENSION: Final = 2**20  # bytes
 _BLOCK: Final = 2**20
 _WINDOW: Final = 2**27  # bytes: what zstd itself takes unless asked for more
 
@@ -101,12 +105,21 @@ def unpack(layer: Layer, blob: Path, tree: Tree, what: str) -> bool:
         with (
             blob.open("rb") as raw,
             _plain(raw, layer.compression) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK) as tar,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK, tarinfo=_Header) as tar,
         ):
             found = [_take(tar, member, tree, layer, what) for member in tar]
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError, OverflowError, ValueError) as error:
         raise FormatError(f"the layer {layer.entry.digest} of {what} is not a tar that can be read: {error}") from error
     return any(found)
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a tar; what extends it is read into memory as a whole, and must be small."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        if self.type in _EXTENSIONS and self.size > _LARGEST_EXTENSION:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]  # typeshed leaves it out
 
 
 def _plain(raw: IO[bytes], compression: str) -> Any:
@@ -142,8 +155,12 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, tree: Tree, layer: Laye
         tree.room(member.size)
         source = tar.extractfile(member)
         assert source is not None  # of a regular file it never is
-        with source, tree.writing(path, executable=bool(member.mode & stat.S_IXUSR), replace=image) as file:
-            shutil.copyfileobj(source, file, _BLOCK)
+        with source:
+            if not image and path in tree.files:
+                tree.check_same(path, source)  # layers of one tree overlap: a ModelKit's README may be below its model, too
+                return True
+            with tree.writing(path, executable=bool(member.mode & stat.S_IXUSR), replace=image) as file:
+                shutil.copyfileobj(source, file, _BLOCK)
     else:
         raise FormatError(f"{what} has {member.name!r}, which is neither a file, a folder nor a link: it cannot be stored")
     return True

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import IO, BinaryIO, Final, NoReturn
 
 from artifactstore.errors import BackendError, FormatError, InvalidInputError
 from artifactstore.model.listing import check_link, check_links, check_path
 
 __all__ = ["Tree"]
+
+_BLOCK: Final = 2**20
 
 
 class Tree:
@@ -121,6 +123,20 @@ class Tree:
         except InvalidInputError as error:
             self._refuse(str(error))
         self.links[path] = target
+
+    def check_same(self, path: str, source: IO[bytes]) -> None:
+        """Refuse a second file for a path, unless it has the same content.
+
+        Raises:
+            FormatError: it has another.
+        """
+        with (self.folder / path).open("rb") as file:
+            while True:
+                first, second = file.read(_BLOCK), source.read(_BLOCK)
+                if first != second:
+                    self._refuse(f"it has {path!r} twice, with different content")
+                if not first:
+                    return
 
     def add_copy(self, path: str, of: str, *, replace: bool = False) -> None:
         """Make a file with the content of another one, as a hard link in a tar means it.

@@ -61,6 +61,13 @@ def packed(*entries: Any) -> bytes:
     return held.getvalue()
 
 
+def huge_header() -> bytes:
+    """A tar whose first header says that an extended header of 4 GB follows, which zeros are."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 2**32
+    return gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
+
+
 def special(path: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     info = tarfile.TarInfo(path)
     info.type, info.linkname = kind, target
@@ -133,10 +140,16 @@ def test_a_model_kit_of_kitops_is_read(store: Store, tmp_path: Path, registry: M
         registry,
         layer(registry, packed(("model/x.onnx", b"onnx")), None, f"{kit}.model.v1.tar"),
         layer(registry, gzip.compress(packed(("data/x.csv", b"1"))), None, f"{kit}.datasets.v1.tar+gzip"),
+        layer(
+            registry,
+            packed(("data/x.csv", b"1"), special("data/link", tarfile.SYMTYPE, "../model/x.onnx")),
+            None,
+            f"{kit}.docs.v1.tar",
+        ),
         config=f"{kit}.config.v1+json",
     )
     assert pull(store, registry).kind == "model"
-    assert tree(store.get("b", tmp_path / "got")) == {"model/x.onnx": b"onnx", "data/x.csv": b"1"}
+    assert tree(store.get("b", tmp_path / "got")) == {"model/x.onnx": b"onnx", "data/x.csv": b"1", "data/link": "../model/x.onnx"}
 
 
 def test_the_layers_of_an_image_lie_over_each_other(store: Store, tmp_path: Path, registry: MemoryRegistry) -> None:
@@ -242,6 +255,8 @@ MANIFESTS: dict[str, tuple[Callable[[MemoryRegistry], object], type[ArtifactStor
     "tar device": (lambda r: bad_tar(r, special("d", tarfile.CHRTYPE)), FormatError, "neither"),
     "tar pipe": (lambda r: bad_tar(r, special("p", tarfile.FIFOTYPE)), FormatError, "neither"),
     "tar twice": (lambda r: bad_tar(r, ("a", b"1"), ("a", b"2")), FormatError, "twice"),
+    "tar header of gigabytes": (lambda r: manifest(r, layer(r, huge_header(), None, TAR + "+gzip")), FormatError, "a header of"),
+    "tar of another encoding": (lambda r: bad_tar(r, (b"\xff\xfe".decode(errors="surrogateescape"), b"x")), FormatError, "UTF-8"),
     "no tar": (lambda r: manifest(r, layer(r, b"not a tar" * 200, None, TAR)), FormatError, "not a tar"),
     "cut tar": (lambda r: manifest(r, layer(r, packed(("a", b"x" * 5000))[:3000], None, TAR)), FormatError, "not a tar"),
     "no gzip": (lambda r: manifest(r, layer(r, packed(("a", b"x")), None, TAR + "+gzip")), FormatError, "not a tar"),
@@ -460,6 +475,23 @@ def test_a_registry_with_other_bytes_of_a_blob_is_damage(store: Store, tmp_path:
     registry.override = other_digest
     with pytest.raises(CorruptionError, match="names sha256:000"):
         oci.push(store, "a", f"{registry.host}/x", plain_http=True)
+
+
+def test_a_lost_reply_to_an_upload_is_not_sent_again(store: Store, tmp_path: Path, registry: MemoryRegistry) -> None:
+    store.put(write(tmp_path / "source", {"a": b"a"}), "a")
+    lost = [True]
+
+    def lose(handler: Any) -> bool:
+        if handler.command == "PUT" and "/uploads/" in handler.path and lost:
+            lost.pop()
+            registry.add_blob("x", handler.body)
+            handler.close_connection = True
+            return True  # the connection ends without a reply
+        return False
+
+    registry.override = lose
+    done = oci.push(store, "a", f"{registry.host}/x", plain_http=True, referrers=False)
+    assert (registry.asked("PUT", "/uploads/"), done.sent) == (2, 2)
 
 
 def test_a_push_that_fails_leaves_the_tag_as_it_was(store: Store, tmp_path: Path, registry: MemoryRegistry) -> None:

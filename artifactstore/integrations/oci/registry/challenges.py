@@ -82,7 +82,9 @@ class Authorizer:
     def advice(self) -> str:
         """Return what a refused user can do."""
         if self._login is None:
-            return f"no credentials for {self._place} are in docker's config.json: log in with docker, oras or podman first"
+            return (
+                f"no credentials for {self._place} are in docker's config.json: log in with `docker login` or `oras login` first"
+            )
         return f"the credentials in docker's config.json do not allow this on {self._place}"
 
     def _fetch(self, values: dict[str, str], scope: str) -> tuple[str, float]:

@@ -148,21 +148,20 @@ class Registry:
         Raises:
             CorruptionError: under this digest it has another size.
         """
+        return self._requests.retried(lambda: self._has_blob(digest, size))
 
-        def ask() -> bool:
-            with self._requests.send("HEAD", self._url("blobs", digest), {}) as reply:
-                if reply.status == 404:
-                    return False
-                self._requests.check(reply, f"{digest} in {self.address.place}", 200)
-                length = reply.headers.get("content-length", "")
-                if length.isdigit() and int(length) != size:
-                    raise CorruptionError(
-                        f"the registry has {int(length):,} bytes under {digest} in {self.address.place}, which are {size:,}",
-                        digest=digest,
-                    )
-                return True
-
-        return self._requests.retried(ask)
+    def _has_blob(self, digest: str, size: int) -> bool:
+        with self._requests.send("HEAD", self._url("blobs", digest), {}) as reply:
+            if reply.status == 404:
+                return False
+            self._requests.check(reply, f"{digest} in {self.address.place}", 200)
+            length = reply.headers.get("content-length", "")
+            if length.isdigit() and int(length) != size:
+                raise CorruptionError(
+                    f"the registry has {int(length):,} bytes under {digest} in {self.address.place}, which are {size:,}",
+                    digest=digest,
+                )
+            return True
 
     def upload(self, digest: str, body: Body, source: str | None = None) -> bool:
         """Write a blob; return whether it was sent: not if the registry had it in another repository.
@@ -175,8 +174,13 @@ class Registry:
         Raises:
             BackendError: the registry fails or refuses.
         """
+        tries = 0
 
         def put() -> bool:
+            nonlocal tries
+            tries += 1
+            if tries > 1 and self._has_blob(digest, body.size):
+                return True  # only the reply to the last try was lost
             try:
                 return self._upload(digest, body, source)
             except TooLargeError:

@@ -19,6 +19,7 @@ __all__ = ["BLOCK", "Body", "Connections", "Origin", "Reply", "origin_of"]
 
 BLOCK: Final = 2**20
 _SILENCE: Final = 60.0  # seconds without a byte
+_PACE: Final = 10e6  # bytes a second at which a server is expected to take a body in, at least
 _IDLE: Final = 8  # connections to one host that are kept
 _REST: Final = 64 * 1024  # bytes of a body that is not wanted, but read so that its connection can be used again
 _PORTS: Final = {"http": 80, "https": 443}
@@ -148,8 +149,8 @@ class Connections:
                 raw = _exchange(connection, method, target, sent, body)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                if used and not isinstance(error, TimeoutError):
-                    continue  # the server had closed it meanwhile; the next one may be new
+                if used and body is None and not isinstance(error, TimeoutError):
+                    continue  # the server had closed it meanwhile; what has a body may have arrived, and its sender looks
                 raise _failure(error, method, url, fresh=not used) from error
             except BaseException:
                 connection.close()  # the body's source failed: half of a request was sent
@@ -208,7 +209,14 @@ def _exchange(
                     return connection.getresponse()  # a server that refuses does not wait for the rest
                 except (OSError, http.client.HTTPException):
                     raise error from None
-    return connection.getresponse()
+    if connection.sock is None:  # closed while it was sent
+        return connection.getresponse()
+    # A registry that keeps its blobs in an object store copies a large one before it answers: minutes for tens of gigabytes.
+    connection.sock.settimeout(_SILENCE + (body.size / _PACE if body is not None else 0.0))
+    reply = connection.getresponse()
+    if connection.sock is not None:
+        connection.sock.settimeout(_SILENCE)
+    return reply
 
 
 def _proxy(origin: Origin) -> tuple[str, int, Login | None] | None:
