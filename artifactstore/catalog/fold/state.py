@@ -296,7 +296,7 @@ class State(Standing):
         if (row := self.runs.get(fact["run"])) is None:
             more = {key: fact[key] for key in ("params", "parent", "command", "job") if key in fact}
             self._set(self.runs, fact["run"], {**stamp, "name": fact["name"], **more})
-        elif "job" in fact and (is_own(stamp) or not is_own(row)):  # a rank or a requeued job; the last thousand are known
+        elif "job" in fact and (is_own(stamp) or not is_own(row)):  # a rank or a requeued job has joined
             self._set(row, "jobs", [*row.get("jobs", ())[-999:], fact["job"]])
 
     def _fold_finished(self, fact: Fact, stamp: Fact) -> None:
