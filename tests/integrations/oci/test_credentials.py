@@ -60,7 +60,7 @@ def test_those_who_have_logged_in_may_push_and_pull(
 
 def test_others_may_not_and_are_told_what_to_do(store: Store, tmp_path: Path, made: Any, guarded: MemoryRegistry) -> None:
     del made
-    with pytest.raises(BackendError, match="log in with docker") as caught:
+    with pytest.raises(BackendError, match="log in with `docker login`") as caught:
         oci.push(store, "a", f"{guarded.host}/x", plain_http=True)
     assert not caught.value.transient
     configure(tmp_path, auths={guarded.host: {"username": "ada", "password": "wrong-password-1"}})
@@ -280,7 +280,7 @@ def test_debians_registry_with_a_file_of_users(
     store: Store, other: Store, tmp_path: Path, made: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with docker_registry(tmp_path_factory.mktemp("guarded"), bcrypt_line("ada", SECRET)) as host:
-        with pytest.raises(BackendError, match="log in"):
+        with pytest.raises(BackendError, match="log in with"):
             oci.push(store, "a", f"{host}/x", plain_http=True)
         configure(tmp_path, auths={host: {"auth": BASIC}})
         first = oci.push(store, "a", f"{host}/x", plain_http=True)
