@@ -10,7 +10,7 @@ import pytest
 import artifactstore
 from artifactstore.backend.buffers import content_crc32c
 from artifactstore.backend.connect import connect
-from artifactstore.backend.errors import NotAppliedError, RangesFailedError, ThrottledError
+from artifactstore.backend.errors import KeptError, NotAppliedError, RangesFailedError, ThrottledError
 from artifactstore.backend.gcs.backend import GcsBackend
 from artifactstore.errors import (
     AlreadyExistsError,
@@ -318,6 +318,107 @@ def test_a_server_that_ignores_the_condition_is_found_out(careless_gcs_url):
     store = artifactstore.open(careless_gcs_url, cache=None, single_writer=True)
     store.put(b"1", "name")
     assert store.get("name") == b"1"
+
+
+def batches(server):
+    return [path for method, path, _ in server.seen if method == "POST" and path.startswith("/batch/")]
+
+
+def test_many_objects_are_deleted_by_one_request_for_each_100(place):
+    backend, server = place
+    keys = [f"packs/{k:02}/{k:032}.pack" for k in range(12)]
+    for key in keys:
+        backend.write(key, b"x")
+    server.seen.clear()
+    missing = [f"packs/00/missing-{k}" for k in range(205)]
+    assert backend.delete_many([*keys[1:], *missing]) == {}
+    assert len(server.seen) == len(batches(server)) == 3
+    assert [item.key for item in backend.list("packs/")] == keys[:1]
+
+
+def multipart(*parts, edge="batch_x", ids=True):
+    """The reply to a batch in the form that Google documents."""
+    body = "".join(
+        f"--{edge}\r\nContent-Type: application/http\r\n{f'Content-ID: <response-{number}>' if ids else 'X-Other: 1'}\r\n\r\n"
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json; charset=UTF-8\r\n{more}Content-Length: {len(text)}\r\n\r\n{text}\r\n"
+        for number, status, text, more in parts
+    )
+    return 200, {"Content-Type": f'multipart/mixed; boundary="{edge}"'}, f"{body}--{edge}--\r\n".encode()
+
+
+def refusal(status, reason, message):
+    return json.dumps({"error": {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}})
+
+
+def test_what_a_batch_could_not_delete_is_named(place):
+    backend, server = place
+    parts = [
+        (5, "429 Too Many Requests", refusal(429, "rateLimitExceeded", "slow down"), "Retry-After: 9\r\n"),
+        (1, "204 No Content", "", ""),
+        (2, "404 Not Found", refusal(404, "notFound", "No such object: b/some/prefix/b"), ""),
+        (4, "403 Forbidden", refusal(403, "forbidden", "x does not have storage.objects.delete access"), ""),
+        (3, "403 Forbidden", refusal(403, "retentionPolicyNotMet", "it is retained"), ""),
+    ]
+    server.rule = lambda _method, path, _headers: multipart(*parts) if path.startswith("/batch/") else None
+    failed = backend.delete_many(["a", "b", "c", "d", "e"])
+    assert sorted(failed) == ["c", "d", "e"], "whatever the order of the parts"
+    assert isinstance(failed["c"], KeptError)
+    assert "storage.objects.delete" in str(failed["d"])
+    assert isinstance(failed["e"], ThrottledError)
+    assert failed["e"].retry_after == 9
+    assert len(server.seen) == 1
+
+
+def test_objects_of_a_missing_bucket_are_not_taken_for_deleted(gcs_url):
+    failed = GcsBackend(f"gs://missing-{uuid.uuid4().hex}/prefix").delete_many(["a", "b"])
+    assert sorted(failed) == ["a", "b"]
+    assert all("does not exist" in str(error) for error in failed.values())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (405, {}, b""),
+        (404, {}, b"Not Found"),
+        (200, {}, b"{}"),
+        multipart((1, "204 No Content", "", "")),
+        multipart((1, "204 No Content", "", ""), (1, "204 No Content", "", ""), (2, "204 No Content", "", "")),
+        multipart((1, "204 No Content", "", ""), (2, "204 No Content", "", ""), (7, "204 No Content", "", "")),
+        multipart((1, "204 No Content", "", ""), (2, "gone", "", ""), (3, "204 No Content", "", "")),
+        (200, {"Content-Type": "multipart/mixed"}, b"--\r\n"),
+    ],
+    ids=["no such method", "no such path", "other type", "too few", "twice", "unknown", "no status", "no boundary"],
+)
+def test_where_no_batches_are_understood_objects_are_deleted_one_by_one(place, answer):
+    backend, server = place
+    keys = ["a", "b", "c"]
+    for _ in range(2):
+        for key in keys:
+            backend.write(key, b"x")
+        server.rule = lambda _method, path, _headers: answer if path.startswith("/batch/") else None
+        assert backend.delete_many(keys) == {}
+        assert list(backend.list("")) == []
+    assert len(batches(server)) == 1, "it is not asked for again"
+
+
+def test_parts_without_names_count_in_their_order(place):
+    backend, server = place
+    parts = [(0, "204 No Content", "", ""), (0, "503 Service Unavailable", refusal(503, "backendError", "later"), "")]
+    server.rule = lambda _method, path, _headers: multipart(*parts, ids=False) if path.startswith("/batch/") else None
+    failed = backend.delete_many(["a", "b"])
+    assert list(failed) == ["b"]
+    assert failed["b"].transient
+
+
+def test_a_busy_batch_is_asked_for_again(place):
+    backend, server = place
+    for key in ("a", "b"):
+        backend.write(key, b"x")
+    answers = iter([refusing(503, "backendError")("POST", "", {})])
+    server.rule = lambda _method, path, _headers: next(answers, None) if path.startswith("/batch/") else None
+    assert connect(backend.url).delete_many(["a", "b"]) == {}
+    assert len(batches(server)) == 2
+    assert list(backend.list("")) == []
 
 
 @pytest.mark.parametrize("url", ["gs://", "gs:///x", "gs://b//x", "gs://b/x?y", "gcs://key@b/x", "gs://b/../x"])
