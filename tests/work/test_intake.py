@@ -60,6 +60,9 @@ def test_versions_runs_and_aliases_come_with_their_times_and_actors(store: Store
     assert (second.time, second.actor, second.reason) == (THEN + timedelta(days=2), JANE, "delivery 2")
     assert second.metadata == {"elsewhere.id": "2", "artifactstore.also": [{"elsewhere.id": "3"}]}, "equal content in a row"
     assert store.get("e/data:v2").read_text() == "x\n1\n"
+    for number in ("2", "3"):
+        assert [one.ref for one in store.find(metadata={"elsewhere.id": number})] == ["e/data:v2"]
+    assert not [*store.find(metadata={"elsewhere.id": "4"})]
     assert store.get("e/model:production") == {"weight": 1}
     assert store.artifact("e/model").metrics == {"auc": 0.9}
     run = store.runs("train")[0]

@@ -8,8 +8,9 @@ more below the first part of their keys than is indexed.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-__all__ = ["candidates", "values_at", "with_version"]
+__all__ = ["ALSO", "candidates", "further", "values_at", "with_version"]
 
+ALSO: Final = "artifactstore.also"  # lists further ids of a version: where versions in a row have equal content in another system
 _MOST: Final = 1000  # versions of a row: of a value that more of them share, a search reads all versions instead
 _KEYS: Final = 32  # values of a version that are indexed: configurations with hundreds of keys are not
 _LONG: Final = 200  # characters of an indexed key and value
@@ -26,12 +27,18 @@ def with_version(table: Mapping[str, Any], name: str, number: int, metadata: Any
         number: of the version.
         metadata: its metadata.
     """
-    for row in _rows(metadata):
+    for row in (row for one in (metadata, *further(metadata)) for row in _rows(one)):
         listed = table.get(row)
         if listed is None:
             yield row, [[name, number]]
         elif listed and [name, number] not in listed:
             yield row, [] if len(listed) >= _MOST else [*listed, [name, number]]
+
+
+def further(metadata: Any) -> list[dict[str, Any]]:
+    """Return the further metadata of a version that stands for several versions of another system."""
+    listed = metadata.get(ALSO) if isinstance(metadata, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
 def _rows(metadata: Any) -> Iterator[str]:
@@ -89,6 +96,9 @@ def values_at(metadata: Mapping[str, Any], key: str) -> Iterator[Any]:
     """Yield the values under a key: as it is, and where a dotted one leads inside."""
     if key in metadata:
         yield metadata[key]
+    for one in further(metadata):
+        if key in one:
+            yield one[key]
     at = key.find(".")
     while at >= 0:
         inner = metadata.get(key[:at])

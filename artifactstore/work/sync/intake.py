@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
+from artifactstore.catalog.fold.metadata_index import ALSO, further
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.evaluate import gates_of
@@ -29,7 +30,7 @@ from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.sync.imported import Imported
-from artifactstore.work.sync.marks import ALSO, Marks
+from artifactstore.work.sync.marks import Marks
 from artifactstore.work.sync.new_store import import_target
 from artifactstore.work.sync.past_runs import PastRun
 
@@ -335,10 +336,9 @@ class Intake:
         """Return the fact that notes an id at the newest version, which has this content: equal content is one version."""
         row = state.names[name][-1]
         known = row.get("metadata", {})
-        others = known.get(ALSO)
         metadata: Fact = {**(request.metadata or {}), **known}
         if any(key in known for key in marks):
-            metadata[ALSO] = [*(others if isinstance(others, list) else ()), dict(marks)]
+            metadata[ALSO] = [*further(known), dict(marks)]
         fact: Fact = {"fact": "described", "name": name, "version": len(state.names[name]), "metadata": metadata}
         if is_own(row) or "described" in row:
             return fact  # what another system says changes nothing of ours: this import does

@@ -1,13 +1,11 @@
 """Marks: metadata that say which version of another system a version is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
+from artifactstore.catalog.fold.metadata_index import further
 from artifactstore.model.facts import Fact
 
-__all__ = ["ALSO", "Marks"]
-
-ALSO: Final = "artifactstore.also"  # further marks of a version, where versions in a row have equal content there
+__all__ = ["Marks"]
 
 
 class Marks:
@@ -26,9 +24,8 @@ class Marks:
         """Return the number of the newest version with these values; of `rows` the newest alone changes, and gets successors."""
         for number in range(max(self._seen, 1), len(rows) + 1):
             metadata = rows[number - 1].get("metadata", {})
-            others = metadata.get(ALSO)
-            for one in (metadata, *(others if isinstance(others, list) else ())):
-                if isinstance(one, dict) and all(isinstance(one.get(key), str) for key in self._keys):
+            for one in (metadata, *further(metadata)):
+                if all(isinstance(one.get(key), str) for key in self._keys):
                     self._newest[tuple(one[key] for key in self._keys)] = number
         self._seen = len(rows)
         return self._newest.get(tuple(marks[key] for key in self._keys))
