@@ -25,8 +25,8 @@ _LONGEST: Final = 0.05
 
 
 @contextmanager
-def single_flight(folder: Path, keys: Iterable[str], *, timeout: float) -> Iterator[None]:
-    """Hold the locks for some keys; when a process ends, for any reason, its locks are released.
+def single_flight(folder: Path, keys: Iterable[str], *, timeout: float) -> Iterator[bool]:
+    """Hold the locks for some keys; gives whether it had to wait. When a process ends, for any reason, its locks are released.
 
     Args:
         folder: where the lock files are.
@@ -36,23 +36,23 @@ def single_flight(folder: Path, keys: Iterable[str], *, timeout: float) -> Itera
     numbers = sorted({xxhash.xxh3_64_intdigest(key.encode()) % _FILES for key in keys})  # in a fixed order: no deadlock
     end = time.monotonic() + timeout
     with ExitStack() as held:
-        for number in numbers if fcntl is not None else ():
-            held.enter_context(_lock(folder / f"{number:03x}", end))
-        yield
+        waited = [held.enter_context(_lock(folder / f"{number:03x}", end)) for number in numbers if fcntl is not None]
+        yield any(waited)
 
 
 @contextmanager
-def _lock(path: Path, end: float) -> Iterator[None]:
+def _lock(path: Path, end: float) -> Iterator[bool]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
     except OSError:
-        yield
+        yield False
         return
     got = False
+    started = time.monotonic()
     try:
         got = _wait(fd, end)
-        yield
+        yield time.monotonic() - started >= _FIRST
     finally:
         if got:
             # A child that was forked meanwhile shares the lock: closing our descriptor alone would leave it locked.

@@ -79,7 +79,7 @@ class TreeCache:
         self._take_away(target, mark)
         return None
 
-    def _lock(self, digest: str) -> AbstractContextManager[None]:
+    def _lock(self, digest: str) -> AbstractContextManager[bool]:
         return single_flight(self._folder.parent / "locks", [f"trees/{digest}"], timeout=_TIMEOUT)
 
     def _is_copy(self, tree: Path, is_right: Callable[[Path], bool]) -> bool:

@@ -1,13 +1,15 @@
 """Put onto: the next version of a name, made out of an existing artifact, of which no byte is read.
 
 A version that is made out of the newest one of the same name says how many there were. If another writer was first, it is
-made anew out of that writer's version: both land (docs/decisions/0074).
+made anew out of that writer's version: both land (docs/decisions/0074). Writers of one machine take turns for this, since what is
+made anew is a manifest of all files (docs/decisions/0087).
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from artifactstore.catalog.fold.judge import versions_after
 from artifactstore.catalog.fold.state import State
@@ -20,15 +22,19 @@ from artifactstore.content.write.layer import Layers, lay_over
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference
+from artifactstore.runtime.file_locks import single_flight
 from artifactstore.work.get.artifact import record_of
 from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.put.arguments import PutRequest
 from artifactstore.work.put.filters import Excluder
+from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.prepared import Batch, Prepared
 from artifactstore.work.session.session import Session
 from artifactstore.work.tracking.current_run import current
 
 __all__ = ["Onto"]
+
+_PATIENCE: Final = 5.0  # seconds that a writer waits for its turn: a slow one holds up no other for longer
 
 
 class Onto:
@@ -61,6 +67,7 @@ class Onto:
         self._stored: Manifest | None = None
         self._merged: Layers | None = None
         self._sha256: dict[str, bytes] = {}  # of what was stored before
+        self._turn: ExitStack | None = None
         self.alive_at = -1
         self.kind: str | None = None
         if self._own:
@@ -123,6 +130,7 @@ class Onto:
     def lay(self, done: Ingested, *, sha256: bool) -> int:
         """Lay what was stored over the artifact; return the bytes that were written for it."""
         self._stored = done.manifest
+        self._take_turn()
         if self._found is None:
             found = self._lay(Manifest(done.manifest.algorithm), done, sha256=sha256)
         elif self._staged is not None:
@@ -134,6 +142,24 @@ class Onto:
         self._merged = found
         done.manifest = found.manifest
         return found.uploaded
+
+    def _take_turn(self) -> None:
+        """Wait until no other process or thread of this machine makes a version of this name, and find out what they made."""
+        folder = self._session.cache
+        if not self._own or self._batch is not None or self._turn is not None or folder is None:
+            return
+        self._turn = ExitStack()
+        # A folder of its own: what holds a turn fetches manifests, whose locks may have the same number.
+        lock = single_flight(folder / "locks" / "turns", [f"{self._session.url} {self._name}"], timeout=_PATIENCE)
+        if self._turn.enter_context(lock):
+            with one_state(anew=True):
+                self._resolve()
+
+    def end(self) -> None:
+        """Let others take their turn: this put has been committed, or has failed."""
+        if self._turn is not None:
+            self._turn.close()
+            self._turn = None
 
     def _lay(self, lower: Manifest, done: Ingested, *, sha256: bool) -> Layers:
         if lower.format is not None:

@@ -141,8 +141,12 @@ def put_listed(session: Session, found: PutSource, request: PutRequest, reason: 
         prepared = [batch.add(one) for one in steps][-1]
         made = _uncommitted(session, prepared, request, found, new=outcome[-1])
     else:
-        with recorded_refusals(session, reason=reason):
-            prepared = commit(session, *steps, reason=reason)[-1]
+        try:
+            with recorded_refusals(session, reason=reason):
+                prepared = commit(session, *steps, reason=reason)[-1]
+        finally:
+            if found.onto is not None:
+                found.onto.end()
         made = of_committed(session, prepared.digest, request.name, new=outcome[-1], uploaded=prepared.uploaded)
     for mark in found.kept.marks if found.kept is not None else ():
         session.core().checked.add("mark", mark, prepared.digest)
