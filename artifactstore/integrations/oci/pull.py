@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import ArtifactStoreError, BackendError, FormatError, NotFoundError
+from artifactstore.integrations.oci import media_types as types
 from artifactstore.integrations.oci.build import own_platform
 from artifactstore.integrations.oci.documents import Document, choose, read
 from artifactstore.integrations.oci.layers import Layer, plan, unpack
+from artifactstore.integrations.oci.local_files import LocalFiles
 from artifactstore.integrations.oci.registry.address import Address
 from artifactstore.integrations.oci.registry.client import Registry
 from artifactstore.integrations.oci.returned import put_returned
@@ -80,8 +82,9 @@ def pull(
             folder = Path(scratch)
             tree = Tree(folder / "tree", what)
             tree.folder.mkdir()
+            local = LocalFiles(store, manifest.annotations.get(types.DIGEST, ""), name)
             tree.room(sum({one.entry.digest: one.entry.size for one in layers}.values()))
-            if not _fetch(registry, layers, tree, folder) and any(one.below for one in layers):
+            if not _fetch(registry, layers, tree, folder, local) and any(one.below for one in layers):
                 raise NotFoundError(f"{what} is an image without /{ROOT}: it is not one of a model")
             return put_returned(
                 store, tree, name, manifest.annotations, kind=kind, guess=_kind(manifest, layers),
@@ -119,7 +122,7 @@ def _refuse_twins(layers: list[Layer], what: str) -> None:
         raise FormatError(f"{what} has {len(twice)} paths twice, such as {twice[0]!r}: which one is meant cannot be known")
 
 
-def _fetch(registry: Registry, layers: list[Layer], tree: Tree, folder: Path) -> bool:
+def _fetch(registry: Registry, layers: list[Layer], tree: Tree, folder: Path, local: LocalFiles) -> bool:
     """Fetch files, several at a time, then tars in their order: a later one may replace files of an earlier one.
 
     Returns:
@@ -129,7 +132,7 @@ def _fetch(registry: Registry, layers: list[Layer], tree: Tree, folder: Path) ->
     first = {one.entry.digest: target for one, target in reversed(files)}
     with Pool(_WORKERS, "artifactstore-pull") as pool:
         for _ in pool.map(
-            partial(_fetch_file, registry), [(one, target) for one, target in files if first[one.entry.digest] is target]
+            partial(_fetch_file, registry, local), [(one, target) for one, target in files if first[one.entry.digest] is target]
         ):
             pass
     for one, target in files:
@@ -148,9 +151,11 @@ def _fetch(registry: Registry, layers: list[Layer], tree: Tree, folder: Path) ->
     return found
 
 
-def _fetch_file(registry: Registry, row: tuple[Layer, Path]) -> None:
+def _fetch_file(registry: Registry, local: LocalFiles, row: tuple[Layer, Path]) -> None:
     layer, target = row
-    with target.open("xb") as file:
+    if local.copy(layer.entry.digest, target):
+        return
+    with target.open("wb") as file:
         registry.fetch(layer.entry.digest, layer.entry.size, file)
 
 

@@ -75,6 +75,7 @@ def put_returned(
         options |= {"modes": claim.modes if claim is not None else chosen == "code", "allow_empty": True}
     request = checked_request(source, name, options={}, kind=chosen, metadata=metadata)
     found = find(session, source, options, request)
+    found.sha256 = bool(tree.files)  # a next pull and a push need not read the files for them
     found.root, found.format = "", claim.format if claim is not None else None
     made = put_listed(session, found, request, reason, own=False)
     claimed = annotations.get(types.DIGEST)

@@ -418,6 +418,7 @@ def test_a_busy_registry_is_waited_for_as_it_asks(
 
     registry.override = busy
     pull(store, registry)
+    manifest(registry, layer(registry, b"b", "b"))
     for part in ("/manifests/", "/blobs/"):
         registry.override = lying(b"", status=status, part=part, Retry_After="3600")
         with pytest.raises(BackendError, match=rf"{status}.* pause of 3,600 s") as caught:

@@ -127,6 +127,40 @@ def test_of_a_new_version_only_the_changed_files_are_sent(store: Store, tmp_path
     assert done.sent_bytes < 3000
 
 
+def test_of_a_new_version_only_the_changed_files_are_fetched(
+    store: Store, other: Store, tmp_path: Path, registry: MemoryRegistry
+) -> None:
+    store.put(write(tmp_path / "source", MODEL), "a", kind="data")
+    oci.push(store, "a", f"{registry.host}/x", plain_http=True)
+    oci.pull(other, f"{registry.host}/x", "b", plain_http=True)
+    registry.requests.clear()
+    assert not oci.pull(other, f"{registry.host}/x", "b", plain_http=True).new
+    assert registry.asked("GET", "/blobs/") == 0
+    made = store.put(write(tmp_path / "source", {"README.md": b"read me again", "odd/back\\slash": b"odd"}), "a", kind="data")
+    oci.push(store, "a", f"{registry.host}/x", plain_http=True, referrers=False)
+    registry.requests.clear()
+    assert oci.pull(other, f"{registry.host}/x", "b", plain_http=True).digest == made.digest
+    assert registry.asked("GET", "/blobs/") == 1
+    back = store.put(write(tmp_path / "back", MODEL), "c", kind="data")
+    assert oci.push(store, "c", f"{registry.host}/x:c", plain_http=True, referrers=False).sent == 1
+    assert oci.pull(other, f"{registry.host}/x:c", "b", plain_http=True).digest == back.digest
+
+
+def test_what_is_damaged_here_is_fetched(store: Store, other: Store, tmp_path: Path, registry: MemoryRegistry) -> None:
+    made = plain(store, tmp_path / "source")
+    oci.push(store, "a", f"{registry.host}/x", plain_http=True, referrers=False)
+    oci.pull(other, f"{registry.host}/x", "b", plain_http=True)
+    for pack in (tmp_path / "other/packs").rglob("*.pack"):
+        data = bytearray(pack.read_bytes())
+        data[100_000] ^= 1
+        pack.chmod(0o644)
+        pack.write_bytes(data)
+    registry.requests.clear()
+    fresh = artifactstore.open(tmp_path / "other", cache=None)
+    assert oci.pull(fresh, f"{registry.host}/x", "b", plain_http=True).digest == made.digest
+    assert registry.asked("GET", "/blobs/") == 1
+
+
 def test_from_another_repository_of_the_registry_nothing_is_sent_again(
     store: Store, other: Store, tmp_path: Path, registry: MemoryRegistry
 ) -> None:
