@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-COUNTS = {"lightgbm": 2000, "xgboost": 2000, "sparse": 2000, "estimators": 2000}
+COUNTS = {"lightgbm": 1000, "xgboost": 1000, "sparse": 1000, "estimators": 1000}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", COUNTS)
 def test_a_changed_model_is_refused_or_can_be_used_and_never_ends_the_process(family: str):
-    """It takes long: each of 2,000 changed models is read and used as a whole, and only in a process of its own can one end."""
+    """It takes long: each of 1,000 changed models is read and used as a whole, and only in a process of its own can one end."""
     if family in {"lightgbm", "xgboost"}:
         pytest.importorskip(family)
     environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}

@@ -13,7 +13,7 @@ import artifactstore
 from artifactstore.model.parquet.footer import read_footer
 from artifactstore.objects.tables import size_limits
 
-ROWS = 2_000
+ROWS = 1_000
 LONG = 1_000_000  # bytes
 
 
@@ -51,7 +51,7 @@ WRAPS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_one_long_text_of_many_rows_comes_few_rows_at_a_time(wrap: str):
-    file = written(WRAPS[wrap](shared()), row_group_size=1_500)
+    file = written(WRAPS[wrap](shared()), row_group_size=750)
     assert len(file.getvalue()) < 3 * LONG
     sizes = [(batch.num_rows, batch.nbytes) for batch in batches_of(file)]
     assert sum(rows for rows, _ in sizes) == ROWS

@@ -103,7 +103,7 @@ def soak(url: str, *, processes: int, seconds: float, seed: int, folder: Path, k
         workers[number] = begin(number)
     while (left := seconds - (time.monotonic() - start)) > 0:
         time.sleep(min(left, chance.uniform(1, 4)))
-        if kills and left > 8:
+        if kills and left > 6:
             number = chance.randrange(1, processes)  # the first lives to the end, so that leaks show
             os.kill(workers[number].pid, signal.SIGKILL)
             workers[number].communicate()

@@ -1,4 +1,4 @@
-"""A soak of a minute in a folder and on S3; `python -m tests.soak.soak` does hours of it."""
+"""A soak of some seconds in a folder and on S3; `python -m tests.soak.soak` does hours of it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import artifactstore
 from tests.soak.soak import faults, soak
 
 pytestmark = pytest.mark.slow
-SECONDS = 20
+SECONDS = 14
 
 
 @pytest.mark.parametrize("where", ["folder", "s3"])

@@ -14,11 +14,11 @@ from artifactstore import InvalidInputError, Store
 from artifactstore.work.export.ml_bom import _purl
 from artifactstore.work.export.record import as_text
 
-validation = pytest.importorskip("cyclonedx.validation.json")
-
 
 @pytest.fixture(scope="module")
 def validator() -> Any:
+    """CycloneDX's own; it imports for a second, which each worker that only collects tests need not take."""
+    validation = pytest.importorskip("cyclonedx.validation.json")
     from cyclonedx.schema import SchemaVersion
 
     with warnings.catch_warnings():
