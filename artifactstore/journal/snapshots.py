@@ -26,7 +26,7 @@ __all__ = ["DELTAS", "Opener", "Snapshot", "begin", "content_key", "delta_key", 
 
 DELTAS: Final = "segments/deltas/"
 _KEY: Final = re.compile(r"segments/fold-(\d+)-(\d{12})-(\d{12})-([a-z0-9]+)-([0-9a-f]{64})\.json", re.ASCII)
-_DELTA: Final = re.compile(r"segments/delta-1-(\d+)-(\d{12})-(\d{12})-(\d{12})-([a-z0-9]+)-([0-9a-f]{64})\.json", re.ASCII)
+_DELTA: Final = re.compile(r"segments/delta-2-(\d+)-(\d{12})-(\d{12})-(\d{12})-([a-z0-9]+)-([0-9a-f]{64})\.json", re.ASCII)
 _ENTRY: Final = 40_000  # bytes of a snapshot that take as long to read as one entry takes to be read, checked and folded
 _REQUEST: Final = 2**16  # bytes that take as long as a request
 _MEMBERS: Final = 256  # deltas on one another; more are not read
@@ -60,7 +60,7 @@ class Snapshot:
         """Return its pointer's key."""
         algorithm, _, hexed = self.digest.partition(":")
         if self.since is not None:
-            return f"segments/delta-1-{self.layout}-{self.since:012d}-{self.seq:012d}-{self.entry:012d}-{algorithm}-{hexed}.json"
+            return f"segments/delta-2-{self.layout}-{self.since:012d}-{self.seq:012d}-{self.entry:012d}-{algorithm}-{hexed}.json"
         return f"segments/fold-{self.layout}-{self.seq:012d}-{self.entry:012d}-{algorithm}-{hexed}.json"
 
     @property

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from artifactstore.catalog.spill.layered import LayeredTables
     from artifactstore.display.outline import Block
 
-__all__ = ["Published", "fault_of", "list_published", "open_below", "open_snapshot", "publish"]
+__all__ = ["Published", "copy_snapshot", "fault_of", "list_published", "open_below", "open_snapshot", "publish"]
 
 _PIECE: Final = 16 * 2**20  # bytes per read or write
 _HASHED: Final = 4 * 2**20  # bytes per hash update
@@ -103,9 +103,7 @@ def publish(journal: Journal, appender: Appender) -> Published:
         path.unlink(missing_ok=True)
     candidate = Snapshot(State.LAYOUT, head, 0, digest, size)
     done = appender.commit([candidate.fact], birth=head, alive_at=head, refuse=_refuse)
-    pointer = replace(candidate, entry=done.seq)
-    with suppress(AlreadyExistsError):
-        journal.backend.create(pointer.key, canonical_json({"format": 1, **pointer.fact, "entry": done.seq}))
+    _point_to(journal.backend, replace(candidate, entry=done.seq))
     return Published(head, digest, size, new=True)
 
 
@@ -196,6 +194,38 @@ def open_below(journal: Journal, delta: Snapshot, held: "Mapping[str, Layer]" = 
     return _open_tables(backend, algorithm, delta.below, held) if delta.below else LayeredTables((), store=store)
 
 
+def copy_snapshot(source: Backend, target: Backend, algorithm: str, snapshot: Snapshot, *, written: bool = False) -> int:
+    """Copy a snapshot's bytes, checked against its digest, and then the pointer to it; return the bytes copied, 0 if it is damaged.
+
+    Args:
+        source: where it is.
+        target: where the entries are that vouch for it, and what it is on.
+        algorithm: of the store's digests.
+        snapshot: the snapshot.
+        written: its bytes are there already.
+
+    Raises:
+        ArtifactStoreError: a backend failed; what was written is litter.
+    """
+    path = scratch()
+    try:
+        if not written:
+            _download(source, snapshot, path)
+            if str(_digest_of(path, algorithm)) != snapshot.digest:
+                return 0
+            with suppress(AlreadyExistsError):
+                target.write(snapshot.content, _pieces(path))
+    finally:
+        path.unlink(missing_ok=True)
+    _point_to(target, snapshot)
+    return 0 if written else snapshot.size
+
+
+def _point_to(backend: Backend, snapshot: Snapshot) -> None:
+    with suppress(AlreadyExistsError):
+        backend.create(snapshot.key, canonical_json({"format": 1, **snapshot.fact, "entry": snapshot.entry}))
+
+
 def _open_file(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool) -> tuple[State, str] | None:
     try:
         if str(_digest_of(path, algorithm)) != snapshot.digest:
@@ -206,7 +236,7 @@ def _open_file(path: Path, algorithm: str, snapshot: Snapshot, *, lasting: bool)
 
 
 def _download(backend: Backend, snapshot: Snapshot, path: Path) -> None:
-    key, ranges = content_key(snapshot.digest), [(at, min(_PIECE, snapshot.size - at)) for at in range(0, snapshot.size, _PIECE)]
+    key, ranges = snapshot.content, [(at, min(_PIECE, snapshot.size - at)) for at in range(0, snapshot.size, _PIECE)]
     together = max(1, min(8, backend.concurrency))
     with path.open("wb") as file, Pool(together) as pool:
         for at in range(0, len(ranges), together):  # limits the pieces in memory

@@ -303,12 +303,12 @@ def test_a_false_delta_that_somebody_vouches_for_is_found_by_verify_and_not_exte
 BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "no layer": lambda _: b"nothing",
     "no line": lambda data: data.replace(b"\n", b" "),
-    "another format": lambda data: data.replace(b'"format":1', b'"format":2', 1),
+    "another format": lambda data: data.replace(b'"format":2', b'"format":1', 1),
     "another layout": lambda data: data.replace(b'"layout":%d' % State.LAYOUT, b'"layout":10', 1),
     "a block outside": lambda data: data.replace(b'"order":[', b'"order":[9999999', 1),
     "a block that is no text": lambda data: data.replace(b'"small":[', b'"small":["x",', 1),
     "a huge block": lambda data: (
-        data[: data.index(b'"small":[')] + b'"small":[0,9,99999999999],"words' + data[data.index(b'"words') + 6 :]
+        data[: data.index(b'"small":[')] + b'"small":[0,9,99999999999],"digests' + data[data.index(b'"digests') + 9 :]
     ),
     "no small tables": lambda data: data.replace(b'"small":', b'"large":', 1),
     "damaged blocks": lambda data: data[: data.index(b"\n") + 1] + bytes(len(data) - data.index(b"\n") - 1),

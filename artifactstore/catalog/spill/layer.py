@@ -1,14 +1,13 @@
 """Layers: the rows of the fold's tables that changed between two entries, as one immutable file that is searched by key.
 
 The file is one line of JSON (what it spans, and where its blocks are), then the blocks, each a zstd frame; digests and ids that
-occur twice are in a dictionary that all frames share. The rows of a table are sorted by key and grouped, so that a look-up
-decodes one group; a filter of ten bits a row spares most look-ups of absent keys that.
+occur twice are there once, and a number stands for each in the rows. The rows of a table are sorted by key and grouped, so that
+a look-up decodes one group; a filter of ten bits a row spares most look-ups of absent keys.
 
 A row is the JSON of its value; or `+` and what is added to the end of the JSON before it; or nothing, if it is gone.
 """
 
 import json
-import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,11 +17,12 @@ from typing import Any, Final
 
 from xxhash import xxh3_64_intdigest
 
+from artifactstore.catalog.spill.words import Words, find_words
 from artifactstore.runtime.frames import Frames
 
 __all__ = ["FORMAT", "GONE", "Layer", "Span", "compose", "key_hash", "row_between", "write_layer"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2  # 1 had digests and ids in a dictionary of zstd, which found few of many thousand
 GONE: Final = b""
 _ADDED: Final = b"+"
 _GROUP: Final = 512  # rows of a group
@@ -33,7 +33,6 @@ _BITS: Final = 10  # of the filter, for each row: one look-up in fifty is in vai
 _PROBES: Final = 3
 _LOW: Final = 0xFFFFFFFF
 _HELD: Final = 64 * 2**20  # bytes of decoded groups in memory, of one layer
-_WORDS: Final = re.compile(rb"[0-9a-f]{32,64}")  # digests and ids: they are in rows of many tables, and do not compress
 
 Row = tuple[str, bytes]
 
@@ -112,17 +111,19 @@ def write_layer(
     groups = {table: list(_grouped(tables[table])) for table in sorted(tables)}
     order_text, seen = json.dumps(list(order), separators=(",", ":")).encode(), Counter[bytes]()
     for raw in (small, order_text, *(raw for some in groups.values() for _, raw in some)):
-        seen.update(_WORDS.findall(raw))
-    words = b"".join(sorted(word for word, count in seen.items() if count > 1))
-    packed = Frames(words)
+        seen.update(find_words(raw))
+    words = Words.of(word for word, count in seen.items() if count > 1)
+    frames = Frames()
     body: list[bytes] = []
     at = 0
 
-    def block(raw: bytes, by: Frames = packed) -> list[int]:
+    def block(raw: bytes, *, plain: bool = False) -> list[int]:
         nonlocal at
         if len(raw) > _MAX_BLOCK:
             raise ValueError(f"a block of {len(raw):,} bytes is larger than {_MAX_BLOCK:,}")
-        data = by.encoded(raw)
+        if not plain:
+            raw = words.encoded(raw)
+        data = frames.encoded(raw)
         body.append(data)
         at += len(data)
         return [at - len(data), len(data), len(raw)]
@@ -131,7 +132,10 @@ def write_layer(
     for table, some in groups.items():
         found = [[keys[0], *block(raw)] for keys, raw in some]
         if found:
-            parts[table] = {"groups": found, "filter": block(_filter([key_hash(key) for keys, _ in some for key in keys]))}
+            parts[table] = {
+                "groups": found,
+                "filter": block(_filter([key_hash(key) for keys, _ in some for key in keys]), plain=True),
+            }
     line = {
         "format": FORMAT,
         "store": span.store,
@@ -143,7 +147,8 @@ def write_layer(
         "counts": dict(sorted(counts.items())),
         "order": block(order_text),
         "small": block(small),
-        "words": block(words, Frames()),
+        "digests": block(words.digests, plain=True),
+        "ids": block(words.ids, plain=True),
         "tables": parts,
     }
     return b"\n".join([json.dumps(line, separators=(",", ":")).encode(), b"".join(body)])
@@ -240,7 +245,8 @@ class Layer:
             self.span = Span(_text(line["store"]), layout, since, _text(line["before"]), seq, _text(line["entry"]))
             self.counts = {_text(table): _number(count) for table, count in line["counts"].items()}
             size = len(data) - end - 1
-            self._order, self._small, self._words = (_block(line[name], size) for name in ("order", "small", "words"))
+            self._order, self._small = (_block(line[name], size) for name in ("order", "small"))
+            self._digests, self._ids = (_block(line[name], size) for name in ("digests", "ids"))
             self._parts = {table: _Part(found, size) for table, found in line["tables"].items()}
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a layer: {error!r}") from error
@@ -248,18 +254,19 @@ class Layer:
             raise ValueError("a layer without entries")
         self.data, self.size, self.digest = data, len(data), digest
         self._body = memoryview(data)[end + 1 :]
-        self._frames: Frames | None = None
+        self._frames = Frames()
+        self._words: Words | None = None
         self._held: dict[tuple[str, int], tuple[list[str], list[bytes]]] = {}
         self._weight = 0
 
     def _decoded(self, block: tuple[int, int, int], *, plain: bool = False) -> bytes:
         at, length, raw = block
-        frame = self._body[at : at + length]
+        found = self._frames.decoded(self._body[at : at + length], raw)
         if plain:
-            return Frames().decoded(frame, raw)
-        if self._frames is None:
-            self._frames = Frames(self._decoded(self._words, plain=True))
-        return self._frames.decoded(frame, raw)
+            return found
+        if self._words is None:
+            self._words = Words(self._decoded(self._digests, plain=True), self._decoded(self._ids, plain=True))
+        return self._words.decoded(found, _MAX_BLOCK)
 
     def small(self) -> Any:
         """Return what has changed in small tables."""
@@ -283,7 +290,7 @@ class Layer:
             return None
         bits = part.bits
         if bits is None:
-            bits = part.bits = self._decoded(part.filter)
+            bits = part.bits = self._decoded(part.filter, plain=True)
         size, probe, step = len(bits) * 8, mixed & _LOW, mixed >> 32 | 1
         for _ in range(_PROBES):
             spot = probe % size

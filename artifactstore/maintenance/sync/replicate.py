@@ -13,6 +13,7 @@ from artifactstore.journal.chain import entry_key, previous_of
 from artifactstore.journal.heads import format_head
 from artifactstore.journal.journal import Journal
 from artifactstore.journal.replica import ReplicaStatus, mark_body, read_replica_status, target_key
+from artifactstore.maintenance.sync.derived_copy import copy_derived
 from artifactstore.maintenance.sync.object_copy import (
     Objects,
     check_finished,
@@ -66,6 +67,8 @@ def replicate(
         check_prefix(source, copy, min(after, end))
         if after >= end:
             done.head = format_head(end, digest_at(source, end))
+            if after == end and not dry_run:
+                copy_derived(source, target, end, done=done)
             return int(end)
         if moved is not None:
             raise RefusedError(
@@ -145,6 +148,7 @@ class _Copy:
         if objects.gone:
             self._refuse_gaps(read_replica_status(self._target, self._store), objects)
         self._copy_entries(after + 1, last, digest)
+        copy_derived(self._source, self._target, last, done=self._done)
         self._done.head = format_head(last, digest)
         return last
 
