@@ -337,6 +337,76 @@ def test_what_is_in_this_store_already_is_named_and_not_copied(uri: str, tmp_pat
     assert (again.versions, again.runs, len(store.log())) == (0, 0, entries)
 
 
+def test_a_version_comes_without_its_run_if_that_was_deleted(uri: str, store: Store, tmp_path: Path) -> None:
+    made = Made(uri, tmp_path)
+    run = made.run()
+    made.register("churn", f"{made.client.get_run(run).info.artifact_uri}/model", run)
+    made.logged(run, "one")
+    made.client.delete_run(run)
+    report = import_from(store, uri, name="ml")
+    assert (report.versions, report.runs, report.missing) == (1, 0, [])
+    assert store.artifact("ml/churn").metadata["mlflow.run_id"] == run
+    made.client.restore_run(run)
+    assert import_from(store, uri, name="ml").runs == 1
+    assert store.artifact("ml/churn").run == f"mlflow-{run}"
+
+
+def test_an_older_database_is_read_and_stays_as_it_is(store: Store, tmp_path: Path) -> None:
+    from alembic import command
+    from mlflow.store.db import utils
+    from mlflow.store.tracking.dbmodels.initial_models import Base as Initial
+
+    path = tmp_path / "old.sqlite"
+    engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{path}")
+    Initial.metadata.create_all(engine)
+    config = utils._get_alembic_config(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "cc1f77228345")  # MLflow 1.13
+    engine.dispose()
+    run = "0" * 31 + "1"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "insert into experiments (name, artifact_location, lifecycle_stage) values ('e', ?, 'active')", [str(tmp_path)]
+        )
+        database.execute(
+            "insert into runs (run_uuid, user_id, name, status, start_time, end_time, lifecycle_stage, artifact_uri, experiment_id) "
+            "values (?, 'jane', 'old', 'FINISHED', ?, ?, 'active', ?, 1)",
+            [run, THEN, THEN, f"{tmp_path}/{run}/artifacts"],
+        )
+        database.execute("insert into params values ('depth', '8', ?)", [run])
+    before = path.read_bytes()
+    report = import_from(store, f"sqlite:///{path}", name="ml")
+    assert (report.runs, store.runs()[0].params["depth"], store.runs()[0].started) == (1, "8", TIME)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "allowed"),
+    [
+        ("file:///srv/0/{run}/artifacts/model", True),
+        ("/srv/0/models/m-{run}/artifacts", True),
+        ("file:///home/me/.ssh", False),
+        ("/etc", False),
+        ("file:///srv/0/{run}/artifacts/../../../../etc", False),
+        (".", False),
+        ("", False),
+    ],
+)
+def test_a_server_can_not_name_any_file_of_this_machine(uri: str, *, allowed: bool) -> None:
+    from artifactstore.integrations.mlflow.source import Source
+
+    uri = uri.format(run="0" * 32)
+    server, database = Source("http://127.0.0.1:9", "s"), Source("sqlite://", "d")
+    if allowed:
+        assert server.local(uri) == database.local(uri) is not None
+        return
+    with pytest.raises(NotFoundError):
+        server.local(uri)
+    if uri:
+        assert database.local(uri) is not None
+
+
 def test_only_chosen_experiments_come(uri: str, store: Store, tmp_path: Path) -> None:
     made = Made(uri, tmp_path)
     run = made.run()

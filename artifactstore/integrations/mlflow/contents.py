@@ -65,7 +65,11 @@ class Contents:
                     return
                 yield Path(folder, inner)
             return
-        local = self._source.local(uri)
+        try:
+            local = self._source.local(uri)
+        except NotFoundError:
+            yield None
+            return
         if local is not None:
             yield local if local.is_file() or (local.is_dir() and any(local.iterdir())) else None
         elif self._dry_run:

@@ -28,6 +28,7 @@ __all__ = ["Source", "errors_of", "opened"]
 _SERVERS: Final = ("postgresql", "mysql", "mssql")
 _FOLDERS: Final = "MLFLOW_ALLOW_FILE_STORE"  # newer versions refuse folders without it
 _TAIL: Final = re.compile(r"[0-9]+/(?:models/m-)?[0-9a-f]{32}/artifacts(?:/.*)?$")  # where MLflow puts artifacts below a root
+_ARTIFACTS: Final = re.compile(r"/(?:models/m-)?[0-9a-f]{32}/artifacts(?:/|$)")
 _USER: Final = re.compile(r"(?<=//)[^/@\s]*@")
 _NOT_THERE: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 
@@ -47,13 +48,20 @@ class Source:
         self.uri = uri
         self.identity = identity
         self._roots = roots
+        self._is_server = urlsplit(uri).scheme in {"http", "https"}
 
     def local(self, uri: str) -> Path | None:
-        """Return the path of artifacts on this machine, also if they moved with their folder; None if they are elsewhere."""
+        """Return the path of artifacts on this machine, also if they moved with their folder; None if they are elsewhere.
+
+        Raises:
+            NotFoundError: no path, or a server names a path here that is not one of artifacts: it might be any file of the user's.
+        """
         parts = urlsplit(uri)
         if parts.scheme not in {"", "file"}:
             return None
         path = Path(unquote(parts.path) if parts.scheme else uri)
+        if not uri or (self._is_server and (not _ARTIFACTS.search(path.as_posix()) or ".." in path.parts)):
+            raise NotFoundError(f"{uri!r} is no place of artifacts")
         if not path.exists() and (tail := _TAIL.search(path.as_posix())) is not None:
             return next((root / tail[0] for root in self._roots if (root / tail[0]).exists()), path)
         return path
@@ -173,8 +181,10 @@ def _database(path: Path) -> Iterator[Source]:
 
 
 def _upgraded(uri: str, identity: str, *roots: Path) -> Source:
-    from mlflow.store.db import utils  # noqa: PLC0415 - a full MLflow has it
-
+    try:
+        from mlflow.store.db import utils  # noqa: PLC0415 - loads SQLAlchemy and Alembic
+    except ImportError as error:
+        raise UnsupportedError(f"{identity} needs the whole MLflow, not the slim one: pip install mlflow") from error
     engine = utils.create_sqlalchemy_engine_with_retry(uri)
     try:
         utils._upgrade_db(engine)  # noqa: SLF001 - what `mlflow db upgrade` calls
