@@ -11,10 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 __all__ = ["main", "run"]
 
-_PINNED: Final = re.compile(r"(?:^|@)(?:blake3|sha256):[0-9a-f]{64}(?:/|$)", re.ASCII)
+_PINNED: Final = re.compile(r"(?:[^:@]+@)?(?:blake3|sha256):[0-9a-f]{64}", re.ASCII)
+_BY_NUMBER: Final = re.compile(r"[^:@]+:v[0-9]+", re.ASCII)
+_STAGING: Final = re.compile(r"\.get\.[0-9a-f]{16}\.partial")  # of another start into this folder, or of a killed one
 _LOG: Final = "/dev/termination-log"  # what Kubernetes shows of a container that ended
 _USAGE: Final = (
     "usage: artifactstore-kserve SRC DEST [SRC DEST …]\n"
@@ -37,8 +40,12 @@ def main(words: Sequence[str] | None = None) -> int:
         return _guarded("", lambda: sys.stdout.write(manifest(words)))
     if not words or len(words) % 2 or any(word.startswith("--") for word in words):
         return _failed("", "invalid_input", f"expected pairs of SRC and DEST, got {len(words)} arguments\n{_USAGE.rstrip()}")
+    targets = [os.path.abspath(one) for one in words[1::2]]  # noqa: PTH100 - a link is one of the arguments, not what it leads to
+    for given, target in zip(words[1::2], targets, strict=True):
+        if not given or targets.count(target) > 1:
+            return _failed("", "invalid_input", f"DEST {given!r}: expected a folder for each SRC, and each once")
     for source, target in zip(words[::2], words[1::2], strict=True):
-        if code := _guarded(source, lambda source=source, target=target: _fetch(source, target)):
+        if code := _guarded(source, lambda source=source, target=target: _fetch(source, target, targets)):
             return code
     return 0
 
@@ -59,7 +66,7 @@ def _guarded(source: str, act: Any) -> int:
 
 
 def _failed(source: str, error: str, message: str) -> int:
-    line = json.dumps({"error": error, "message": message, "source": source}, ensure_ascii=False)
+    line = _line({"error": error, "message": message, "source": source})
     sys.stderr.write(f"{line}\n")
     log = os.environ.get("TERMINATION_LOG_PATH", "")
     if log or os.path.exists(_LOG):  # noqa: PTH110 - any failure means no
@@ -71,12 +78,18 @@ def _failed(source: str, error: str, message: str) -> int:
     return 1
 
 
-def _fetch(source: str, target: str) -> None:
+def _line(record: Mapping[str, Any]) -> str:
+    """Return a record as one line; bytes that are no text, as in a hostile argument, are escaped."""
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def _fetch(source: str, target: str, targets: Sequence[str]) -> None:
     import artifactstore  # noqa: PLC0415 - `--help` needs nothing of it
     from artifactstore.errors import InvalidInputError  # noqa: PLC0415 - as above
 
     began = time.monotonic()
     place, sign, ref = source.partition("#")
+    ref = unquote(ref)
     if not place.startswith("artifactstore+") or not sign or not ref:
         raise InvalidInputError(
             f"{source!r} is not the URI of an artifact: expected artifactstore+s3://bucket/prefix#name@digest"
@@ -85,12 +98,18 @@ def _fetch(source: str, target: str) -> None:
     cache: dict[str, Any] = {} if os.environ.get("ARTIFACTSTORE_CACHE") else {"cache": None}
     store = artifactstore.open(place, "r", storage_options=_options(place), **cache)
     found = store.artifact(ref)
+    _check_taint(ref, found)
     _check_required(store, ref, found)
-    folder = Path(target)
-    _check_target(folder, {one.path for one in found.files})
+    folder, mine = Path(target), os.path.abspath(target)  # noqa: PTH100 - as above
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InvalidInputError(f"{folder} must be a folder, or not exist")
+    paths = {one.path for one in found.files}
+    inner = {Path(one) for one in targets if one.startswith(f"{mine}{os.sep}")}
+    _check_target(folder, paths, inner)
     folder.mkdir(parents=True, exist_ok=True)
     pinned = found.digest if found.name is None else f"{found.name}@{found.digest}"
     store.get(pinned, folder, overwrite=True, **({"share": share} if share else {}))
+    _check_target(folder, paths, inner)  # another process may have added to it meanwhile
     line = {
         "source": source,
         "ref": found.ref,
@@ -99,7 +118,7 @@ def _fetch(source: str, target: str) -> None:
         "bytes": found.size,
         "seconds": round(time.monotonic() - began, 3),
     }
-    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.write(_line(line) + "\n")
     sys.stdout.flush()
 
 
@@ -131,7 +150,7 @@ def _check_required(store: Any, ref: str, found: Any) -> None:
     if not rule:
         return
     if rule == "digest":
-        if not _PINNED.search(ref):
+        if not _PINNED.fullmatch(ref):
             raise RefusedError(
                 f"{ref} is not pinned to a digest, and ARTIFACTSTORE_KSERVE_REQUIRE=digest: expected …@{found.digest}"
             )
@@ -148,8 +167,26 @@ def _check_required(store: Any, ref: str, found: Any) -> None:
         raise RefusedError(f"{found.name}:{alias} is {held}, and {ref} is {found.digest}: only what {alias!r} holds may start")
 
 
-def _check_target(folder: Path, paths: set[str]) -> None:
+def _check_taint(ref: str, found: Any) -> None:
+    """Refuse a version that is marked as not to be used, unless it was asked for by its number or digest.
+
+    Raises:
+        RefusedError: it is tainted.
+    """
+    from artifactstore.errors import RefusedError  # noqa: PLC0415 - as above
+
+    by_alias = os.environ.get("ARTIFACTSTORE_KSERVE_REQUIRE", "").startswith("alias:")
+    if found.tainted and (by_alias or not (_PINNED.fullmatch(ref) or _BY_NUMBER.fullmatch(ref))):
+        raise RefusedError(f"{found.ref} is tainted: move the alias, or ask for {found.digest} itself")
+
+
+def _check_target(folder: Path, paths: set[str], inner: set[Path]) -> None:
     """Refuse a folder with files that are not of the artifact: what is served must be it, and nothing else.
+
+    Args:
+        folder: the target.
+        paths: of the artifact.
+        inner: other targets of this command that are in this one.
 
     Raises:
         AlreadyExistsError: names one.
@@ -157,9 +194,11 @@ def _check_target(folder: Path, paths: set[str]) -> None:
     from artifactstore.errors import AlreadyExistsError  # noqa: PLC0415 - as above
 
     for above, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(above, name))]  # noqa: PTH114, PTH118
+        folders[:] = [name for name in folders if Path(os.path.abspath(above), name) not in inner]  # noqa: PTH100
         if above == str(folder):
-            folders[:] = [one for one in folders if one != "lost+found" and not one.endswith(".partial")]
-        for name in files:
+            folders[:] = [name for name in folders if name != "lost+found" and not _STAGING.fullmatch(name)]
+        for name in (*files, *links):
             path = Path(above, name).relative_to(folder).as_posix()
             if path not in paths:
                 raise AlreadyExistsError(f"{folder} has {path!r}, which is not of the artifact: expected an empty folder")
