@@ -254,6 +254,7 @@ def test_a_proxy_is_used_except_for_this_machine(
         ("r.example/x", "r.example", "x", "latest"),
         ("r.example:5000/a/b:v1.0", "r.example:5000", "a/b", "v1.0"),
         ("oci://localhost/a__b.c-d:T_g", "localhost", "a__b.c-d", "T_g"),
+        ("docker.io/ubuntu", "docker.io", "library/ubuntu", "latest"),
         ("[::1]:5000/x", "[::1]:5000", "x", "latest"),
         ("r.example/x@sha256:" + "a" * 64, "r.example", "x", "sha256:" + "a" * 64),
         ("r.example/x:v1@sha256:" + "a" * 64, "r.example", "x", "sha256:" + "a" * 64),

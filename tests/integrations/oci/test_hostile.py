@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from blake3 import blake3
 
 from artifactstore.errors import (
     ArtifactStoreError,
@@ -23,6 +24,7 @@ from artifactstore.errors import (
     RefusedError,
 )
 from artifactstore.integrations import oci
+from artifactstore.model.listing import Extra, identify
 from artifactstore.store import Store
 from tests.integrations.oci.conftest import MODEL, write
 from tests.servers.oci import INDEX, MANIFEST, MemoryRegistry, digest_of, memory_registry
@@ -535,6 +537,28 @@ def test_annotations_are_believed_only_if_the_bytes_agree(store: Store, tmp_path
         assert tree(store.get("b", tmp_path / "got", overwrite=True)) == {"a": b"evil"}
 
 
+def test_a_listing_that_fits_its_digest_is_checked_all_the_same(store: Store, tmp_path: Path, registry: MemoryRegistry) -> None:
+    """Whoever pushes can compute the digest of any listing."""
+    raw = blake3(b"a").digest()
+    for extra in (
+        Extra(links=[("l", "../../etc/passwd")]),
+        Extra(links=[("l", "/etc/passwd")]),
+        Extra(links=[("a/l", "x")]),
+        Extra(links=[("../l", "x")]),
+        Extra(links=[("d/up", ".."), ("l", "d/up/..")]),
+        Extra(folders=["../d"]),
+        Extra(folders=["a/d"]),
+        Extra(folders=["a"]),
+    ):
+        digest = identify([("a", raw)], extra, "blake3")[1]
+        notes = {"artifactstore.digest": str(digest), "artifactstore.listing": b"".join(extra.lines()).decode()}
+        manifest(registry, layer(registry, b"a", "a"), annotations=notes)
+        outside = tree(tmp_path)
+        with nothing_stored(store, tmp_path), pytest.raises(FormatError):
+            pull(store, registry)
+        assert tree(tmp_path) == outside
+
+
 def test_a_read_only_store_and_a_bad_name_are_refused_before_anything_is_asked(
     store: Store, tmp_path: Path, registry: MemoryRegistry
 ) -> None:
@@ -570,6 +594,13 @@ def test_redirects_are_followed_without_credentials(store: Store, tmp_path: Path
         assert pull(store, registry).digest == made.digest
         assert elsewhere.requests
         assert not [headers for _, _, headers in elsewhere.requests if "Authorization" in headers]
+
+        elsewhere.override = lambda handler: handler.command == "HEAD" and (handler.answer(403) or True)
+        registry.override = lambda handler: (
+            "/blobs/sha" in handler.path and (handler.answer(307, Location=f"http://{elsewhere.host}/signed") or True)
+        )
+        assert oci.push(store, "a", f"{registry.host}/x:again", plain_http=True, referrers=False).sent == 0
+        elsewhere.override = lambda _: False
 
         def upload_elsewhere(handler: Any) -> bool:
             if handler.command == "POST":

@@ -12,6 +12,7 @@ _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A
 _REPOSITORY: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII)
 _TAG: Final = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_HUB: Final = frozenset({"docker.io", "index.docker.io"})
 _FORM: Final = "expected HOST[:PORT]/REPO[:TAG] such as registry.example.com/team/model:v3"
 _LONGEST: Final = 255  # characters of a host and a repository together, as other clients have it
 
@@ -53,6 +54,8 @@ class Address:
         if not slash or not _HOST.fullmatch(host) or not ("." in host or ":" in host or host == "localhost"):
             raise InvalidInputError(f"{text!r} does not begin with the host of a registry: {_FORM}")
         repository, colon, tag = path.partition(":")
+        if host in _HUB and "/" not in repository:
+            repository = f"library/{repository}"  # as docker has it
         if colon and not _TAG.fullmatch(tag):
             raise InvalidInputError(f"{tag!r} is not a tag: letters, digits, `_`, `.` and `-`, 128 at most")
         if not _REPOSITORY.fullmatch(repository) or len(host) + len(repository) >= _LONGEST:
@@ -78,4 +81,4 @@ class Address:
     @property
     def server(self) -> str:
         """The host that answers: Docker Hub's differs from its name."""
-        return "registry-1.docker.io" if self.host in {"docker.io", "index.docker.io"} else self.host
+        return "registry-1.docker.io" if self.host in _HUB else self.host

@@ -154,6 +154,8 @@ class Registry:
         with self._requests.send("HEAD", self._url("blobs", digest), {}) as reply:
             if reply.status == 404:
                 return False
+            if reply.status in {401, 403, 405} and self._requests.is_elsewhere(reply):
+                return True  # it redirected, so it has the blob; an address that is signed for GET refuses HEAD
             self._requests.check(reply, f"{digest} in {self.address.place}", 200)
             length = reply.headers.get("content-length", "")
             if length.isdigit() and int(length) != size:

@@ -66,6 +66,10 @@ class Requests:
         with marked():
             return self.retrier.retried(call)
 
+    def is_elsewhere(self, reply: Reply) -> bool:
+        """Return whether another server than the registry replied."""
+        return origin_of(reply.url) != self._origin
+
     def check_scheme(self, url: str) -> None:
         """Refuse to leave TLS.
 
