@@ -43,7 +43,7 @@ def both(*parts: Took) -> Took:
 
 
 def printed(command: Sequence[str], cwd: Path, env: dict[str, str]) -> Took:
-    """Run a program and return the seconds that its last line has.
+    """Run a program and return the seconds that its last line has: of the clock, then of processors.
 
     Raises:
         ToolError: it failed.
@@ -51,7 +51,8 @@ def printed(command: Sequence[str], cwd: Path, env: dict[str, str]) -> Took:
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ToolError(f"{command[0]} returned {done.returncode}: {done.stderr[-2000:]}")
-    return Took(float(done.stdout.split()[-1]), 0, 0)
+    seconds, work = done.stdout.split()[-2:]
+    return Took(float(seconds), float(work), 0)
 
 
 class Peer:

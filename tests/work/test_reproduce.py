@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from artifactstore.cli import main
 from artifactstore.errors import BackendError, RefusedError
 from artifactstore.work.reproduce import environment_build
 from artifactstore.work.reproduce.environment_build import build, present
+from tests.warm import command
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -132,6 +134,11 @@ def test_other_metrics_differ_and_a_program_that_fails_is_told_with_its_words(tm
     call("noisy.py", "1", folder=project.top)
     found = project.store.lineage("model").reproduce(tmp_path / "one", env=False)
     assert (found.verdict, found.diverged and found.diverged.label) == ("different", "model")
+    for line, code in zip([line for line in str(found).splitlines() if "artifactstore " in line], (0, 1), strict=True):
+        *fork, words = line.split("artifactstore ")
+        more = dict(one.split("=", 1) for one in "".join(fork).split())
+        done = command(*shlex.split(words), env={**os.environ, **more, "ARTIFACTSTORE_URL": project.store.url})
+        assert done.returncode == code, done.stdout + done.stderr
     (project.top / "broken.py").write_text(
         f"import os, artifactstore\nstore = artifactstore.open({project.store.url!r})\n"
         "with store.run('broken'):\n    store.put(b'1', 'odd')\n    assert 'AGAIN' not in os.environ, 'too late'\n"

@@ -1,5 +1,6 @@
 """Comparison of a reproduction with its record: which artifacts are equal, which have equal metrics, and the first difference."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,12 +85,21 @@ class Reproduction(Displayed):
         body: list[Block] = [_shown(one) for one in self.outputs]
         if self.diverged is not None:
             body.append(Line(f"first difference: {self.diverged.label}"))
+            body += (
+                [Section("to compare it with the record:", [Lines(self._comparing(self.diverged))])] if self.diverged.made else []
+            )
         if self.verdict == "failed":
             ending = self.log.read_text("utf-8", "replace")[-_TAIL:].splitlines()[-15:]
             body.append(Section(f"the program returned {self.returned}; the end of its output:", [Lines(ending)]))
         body += [Line(f"note: {note}") for note in self.notes]
         body.append(Line(f"in {self.folder}"))
         return [Section(f"run {self.run.name} {self.run.id[:12]}: {self.verdict}", body)]
+
+    def _comparing(self, one: Output) -> list[str]:
+        """Return commands: the scratch store is opened by the fork's file, and has no record of what was made before."""
+        made = shlex.quote(str(self.folder / "made"))
+        fork = shlex.quote(str(self.folder / "fork.json"))
+        return [f"ARTIFACTSTORE_FORK={fork} artifactstore get {one.made} {made}", f"artifactstore diff {one.recorded} {made}"]
 
 
 def _shown(one: Output) -> Section:
