@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -321,9 +322,12 @@ def test_it_adds_to_what_is_there_and_mends_what_is_damaged(store: Store, cache:
     assert place.read_bytes() == FILES["nested/deep/vocab.txt"]
     blob = cache.top / "blobs" / etag("model.safetensors", FILES["model.safetensors"])
     blob.write_bytes(b"damaged")
+    for name, age in ((".artifactstore-old", 100_000), (".artifactstore-new", 0)):  # of killed exports, and of one that runs
+        (cache.top / name).mkdir()
+        os.utime(cache.top / name, (time.time() - age,) * 2)
     with pytest.raises(AlreadyExistsError, match=r"model\.safetensors"):
         export(store, "net", cache.folder)
-    assert not [one for one in cache.top.iterdir() if one.name.startswith(".")]
+    assert [one.name for one in cache.top.iterdir() if one.name.startswith(".")] == [".artifactstore-new"]
     (cache.top / "snapshots" / commit / "model.safetensors").unlink()
     export(store, "net", cache.folder)
     assert (cache.top / "snapshots" / commit / "model.safetensors").read_bytes() == FILES["model.safetensors"]

@@ -97,7 +97,8 @@ class History:
         }  # fmt: skip
         bare, error = self._run("rev-parse", "--is-bare-repository")
         if bare is None:
-            raise NotFoundError(f"{folder} is not a git repository that can be read: {error or 'no reason given'}")
+            hint = "; if you trust it: git config --global --add safe.directory FOLDER" if "ownership" in error else ""
+            raise NotFoundError(f"{folder} is not a git repository that can be read: {error or 'no reason given'}{hint}")
         prefix = b"" if bare.strip() == b"true" else self._run("rev-parse", "--show-prefix")[0] or b""
         self.inner = os.fsdecode(prefix.rstrip(b"\n")).strip("/")
         self._objects: subprocess.Popen[bytes] | None = None

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
@@ -18,6 +19,8 @@ from artifactstore.store import Store
 
 __all__ = ["export_snapshot"]
 
+_STAGED: Final = ".artifactstore-"
+_DAY: Final = 86_400  # seconds
 _BLOCK: Final = 4 * 2**20
 _LARGE: Final = 10 * 2**20  # bytes from which on a hub keeps a file as LFS, whatever its name
 _LFS: Final = (
@@ -77,8 +80,12 @@ def _written(store: Store, artifact: Any, cache: Path, repo: Repo, commit: str) 
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Yield a folder on the same disk, which is removed at the end."""
-    made = Path(tempfile.mkdtemp(prefix=".artifactstore-", dir=folder))
+    """Yield a folder on the same disk, which is removed at the end; those of killed exports are removed after a day."""
+    for left in folder.glob(f"{_STAGED}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=_STAGED, dir=folder))
     try:
         yield made
     finally:

@@ -330,7 +330,7 @@ class Intake:
             "tool": self._system,
             "time": format_time(time or datetime.now(UTC)),
         }
-        return found if reason is None else {**found, "reason": reason}
+        return found if reason is None else {**found, "reason": captured(reason, "reason")}
 
     def _described(self, state: State, origin: Fact, name: str, request: PutRequest, marks: Mapping[str, str]) -> Fact:
         """Return the fact that notes an id at the newest version, which has this content: equal content is one version."""
