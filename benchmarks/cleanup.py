@@ -28,12 +28,11 @@ from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.journal.chain import encode_entry, entry_key
 from artifactstore.maintenance.gc import execute
-from artifactstore.maintenance.gc.plan import make_plan
 from artifactstore.model.digest import Digest
 from artifactstore.model.facts import CONFIG_KEY, Config
 
 PER_PACK = 10  # artifacts that share a pack
-PER_TXN = 1000
+PER_TXN = 50  # 20,000 entries a million: the fold of a long journal is kept
 TIME = "2026-01-01T00:00:00.000000Z"
 MOST = {
     "requests": 110.0,
@@ -42,7 +41,7 @@ MOST = {
     "repack MB of memory": 500.0,
     "extra bytes of live": 1.2,
 }
-LEAST = {"repack MB/s": 100.0, "share": 0.8}
+LEAST = {"repack MB/s a core": 100.0, "share": 0.8}
 
 
 def main() -> int:
@@ -130,28 +129,39 @@ def _touch(path: Path) -> None:
     path.touch()
 
 
-def plan(asked: Any) -> dict[str, float]:
-    """Judge all artifacts, twice: the first folds the journal, the second has nothing to do but to look again."""
+def first_plan(asked: Any) -> dict[str, float]:
+    """Fold the journal and judge all artifacts, in a process of its own: what the first clean-up of a machine does."""
     place = asked.folder / f"plan-{asked.artifacts}"
     if not place.exists():
         make_journal(place, asked.artifacts)
-    store = artifactstore.open(place, "r", cache=None)
-    begin = time.perf_counter()
-    done = store.maintenance.gc(dry_run=True)
-    took = time.perf_counter() - begin
-    journal = store._session.core().journal  # noqa: SLF001 - the part of it that is judged
-    journal.catch_up()
-    begin = time.perf_counter()
-    make_plan(journal.fold, journal.backend.list)
-    judged = time.perf_counter() - begin
-    assert not done.packs
-    millions = asked.artifacts / 1e6
+    shutil.rmtree(asked.folder / "plan-cache", ignore_errors=True)
+    return {f"first plan, {what}": value for what, value in _judged(asked, place).items()}
+
+
+def kept_plan(asked: Any) -> dict[str, float]:
+    """Judge all artifacts by the fold that the first one has kept: what a clean-up by a timer does."""
+    found = _judged(asked, asked.folder / f"plan-{asked.artifacts}")
     return {
-        "fold, list and judge, s": took,
-        "list and judge, s": judged,
-        "plan s per M artifacts": judged / millions,
-        "plan GB": _memory(),
+        "plan with the fold kept, s": found["s"],
+        "plan s per M artifacts": found["s of processors"] / (asked.artifacts / 1e6),
+        "plan GB": found["GB"],
     }
+
+
+def _judged(asked: Any, place: Path) -> dict[str, float]:
+    before = _objects(place)
+    store = artifactstore.open(place, cache=asked.folder / "plan-cache")
+    begin, worked = time.perf_counter(), time.process_time()
+    done = store.maintenance.gc()
+    took, worked = time.perf_counter() - begin, time.process_time() - worked
+    assert not done.packs
+    assert _objects(place) == before, "nothing is dead, and something was written"
+    return {"s": took, "s of processors": worked, "GB": _memory()}
+
+
+def _objects(place: Path) -> list[tuple[str, int]]:
+    """Return what is in a journal, with its times: a clean-up that condemns nothing writes nothing there."""
+    return sorted((str(path), path.stat().st_mtime_ns) for path in (place / "journal").rglob("*"))
 
 
 def free(asked: Any) -> dict[str, float]:
@@ -162,7 +172,10 @@ def free(asked: Any) -> dict[str, float]:
     journal = sorted((place / "journal").rglob("*.json"))
     entry = json.loads(journal[-1].read_bytes())
     names = [
-        fact for path in journal[:2] for fact in json.loads(path.read_bytes())["txns"][0]["facts"] if fact["fact"] == "versioned"
+        fact
+        for path in journal[: len(journal) // 10]
+        for fact in json.loads(path.read_bytes())["txns"][0]["facts"]
+        if fact["fact"] == "versioned"
     ]
     facts = [{"fact": "removed", "digest": fact["digest"]} for fact in names]
     head = entry["seq"]
@@ -254,13 +267,18 @@ def repack(asked: Any) -> dict[str, float]:
     store = artifactstore.create(place, cache=None)
     half_dead(source, asked.megabytes, lambda: store.put(source, "data"), lambda: store.put(source, "data"))
     store.registry.remove("data:v1", "old")
-    begin = time.perf_counter()
+    begin, worked = time.perf_counter(), time.process_time()
     done = store.maintenance.repack(below=0.9)
-    took = time.perf_counter() - begin
+    took, worked = time.perf_counter() - begin, time.process_time() - worked
     freeing = time.perf_counter()
     store.maintenance.gc(grace=0)  # type: ignore[arg-type]  # no grace
-    found = {"repack MB/s": done.bytes_after / 1e6 / took, "repack MB of memory": _memory() * 1000, "repack s": took}
-    found |= {"gc s": time.perf_counter() - freeing, "extra bytes of live": done.bytes_after / max(1, _live(source))}
+    found = {
+        "repack MB/s a core": done.bytes_after / 1e6 / worked,  # by its own seconds of processors: others may use them, too
+        "repack MB of memory": _memory() * 1000,
+        "repack s": took,
+        "gc s": time.perf_counter() - freeing,
+        "extra bytes of live": done.bytes_after / max(1, _live(source)),
+    }
     return {**found, "of live bytes left": _size(place) / _live(source)}
 
 
@@ -357,7 +375,8 @@ def _git(folder: Path, source: Path, megabytes: int) -> float:
 
 
 PARTS: dict[str, Callable[[Any], dict[str, float]]] = {
-    "plan": plan,
+    "first_plan": first_plan,
+    "kept_plan": kept_plan,
     "free": free,
     "beside": beside,
     "deletes": deletes,

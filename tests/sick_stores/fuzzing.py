@@ -1,10 +1,11 @@
 """Bytes and texts from elsewhere through every parser: valid ones, changed at random.
 
-`python -m tests.sick_stores.fuzzing PARSER EXAMPLES [SEED]` runs one of them and prints what it cost; with `atheris` installed and
-`--guided` as EXAMPLES, coverage leads the changes until it is stopped.
+`python -m tests.sick_stores.fuzzing PARSER EXAMPLES [SEED]` runs one of them and prints what it cost. With `atheris` installed, coverage
+leads the changes: `python -m tests.sick_stores.fuzzing PARSER --guided -max_total_time=300`.
 """
 
 import atexit
+import gc
 import importlib
 import io
 import json
@@ -13,10 +14,11 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Final
 
 import pyarrow as pa
@@ -348,18 +350,28 @@ def run(name: str, examples: int, seed: int = 0) -> dict[str, int]:
     return {"taken": taken, "growth": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024}
 
 
-def guided(name: str) -> None:
-    """Let coverage lead the changes; needs atheris."""
+def guided(name: str, options: Sequence[str]) -> None:
+    """Let coverage lead the changes, from the valid inputs on, until a fault is found or a limit of libFuzzer is met; needs atheris.
+
+    Args:
+        name: of the parser.
+        options: of libFuzzer: `-max_total_time=300` (seconds), `-rss_limit_mb=1024`, or a file that was found before.
+    """
     atheris: Any = importlib.import_module("atheris")
 
     parser = PARSERS[name]
-    parser.seeds()
-    atheris.instrument_all()
-    atheris.Setup(sys.argv[:1], lambda raw: one(parser, raw))
+    corpus = Path(tempfile.mkdtemp())
+    for number, raw in enumerate(parser.seeds()):
+        (corpus / f"{number}").write_bytes(raw)
+    again = any(Path(option).is_file() for option in options)
+    for function in [one for one in gc.get_objects() if isinstance(one, FunctionType)]:
+        if function.__module__ is not None and function.__module__.startswith("artifactstore"):
+            atheris.instrument_func(function)  # all others too would take minutes
+    atheris.Setup([sys.argv[0], *options, *([] if again else [str(corpus)])], lambda raw: one(parser, raw) and None)
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
     if sys.argv[2] == "--guided":
-        guided(sys.argv[1])
+        guided(sys.argv[1], sys.argv[3:])
     print(json.dumps(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)))

@@ -52,12 +52,13 @@ class _FooterTable:
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         np = numpy()
-        self.offsets = np.array([one.offset for one in frames], np.int64)
-        self.stored = np.array([one.stored for one in frames], np.int64)
-        self.sizes = np.array([one.size for one in frames], np.int64)
-        self.codecs = np.array([one.codec for one in frames], np.uint8)
-        self.digests = _columns([one.digest for one in frames])
-        self.bases = {one.offset: one.base for one in frames if one.base is not None}
+        offsets, stored, sizes, codecs, _, digests, bases = zip(*frames, strict=True) if frames else ((),) * 7
+        self.offsets = np.array(offsets, np.int64)
+        self.stored = np.array(stored, np.int64)
+        self.sizes = np.array(sizes, np.int64)
+        self.codecs = np.array(codecs, np.uint8)
+        self.digests = _columns(digests)
+        self.bases = {offset: base for offset, base in zip(offsets, bases, strict=True) if base is not None}
 
     def first_contradiction(self, claims: "_Claims") -> tuple[int, str] | None:
         """Return the first offset at which the manifest contradicts the footer, and the reason."""
@@ -230,6 +231,7 @@ def _claims_of(manifest: Manifest) -> Mapping[str, _Claims]:
     bounds = np.searchsorted(numbers[order], np.arange(len(manifest.packs) + 1))
     held = (c.offsets, c.stored, c.sizes, c.codecs) if len(c) else ()
     columns = [np.frombuffer(one, kind) for one, (_, kind) in zip(held, _FIELDS, strict=False)]
+    all_digests = _columns([b"".join(c.digests)])
     more: dict[str, list[Extent]] = {}
     for extent in manifest.other_extents():
         more.setdefault(str(extent.pack), []).append(extent)
@@ -243,8 +245,8 @@ def _claims_of(manifest: Manifest) -> Mapping[str, _Claims]:
         beside = [np.array([getattr(one, name) for one in extra], kind) for name, kind in _FIELDS]
         parts = [one[rows] for one in columns] or [np.empty(0, kind) for _, kind in _FIELDS]
         offsets, stored, sizes, codecs = (np.concatenate(pair) for pair in zip(parts, beside, strict=True))
-        digests = [c.digests[i] for i in rows.tolist()] + [one.digest for one in extra]
-        found[pack] = _Claims(offsets, stored, sizes, codecs, _columns(digests), bases)
+        digests = np.concatenate((all_digests[rows], _columns([one.digest for one in extra])))
+        found[pack] = _Claims(offsets, stored, sizes, codecs, digests, bases)
     return found
 
 

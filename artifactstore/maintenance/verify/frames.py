@@ -168,20 +168,22 @@ class _Run:
         return made
 
     def _check(self, key: str, frames: Sequence[Frame], made: _Looked) -> None:
-        start = 0
-        while start < len(frames):
-            end = start + 1
-            while end < len(frames) and frames[end].offset + frames[end].stored - frames[start].offset <= _BLOCK:
-                end += 1
-            low, size = frames[start].offset, frames[end - 1].offset + frames[end - 1].stored - frames[start].offset
-            block = self._memory(size)
+        start, last = 0, len(frames)
+        hashed = xxhash.xxh3_64_intdigest
+        while start < last:
+            low, end, high = frames[start].offset, start, 0
+            while end < last and (until := frames[end].offset + frames[end].stored - low) <= _BLOCK:
+                end, high = end + 1, until
+            if end == start:  # one that is longer than a block
+                end, high = start + 1, frames[start].stored
+            block = self._memory(high)
             self.backend.read_into(key, [(low, block)])
             for frame in frames[start:end]:
                 at = frame.offset - low
-                if xxhash.xxh3_64_intdigest(block[at : at + frame.stored]) != frame.checksum:
+                if hashed(block[at : at + frame.stored]) != frame.checksum:
                     made.bad.append(frame)
             made.frames += end - start
-            self.progress(size)
+            self.progress(high)
             start = end
 
     def _memory(self, size: int) -> memoryview:

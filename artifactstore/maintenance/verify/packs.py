@@ -13,6 +13,7 @@ from artifactstore.errors import ArtifactStoreError, BackendError, CorruptionErr
 from artifactstore.journal.journal import Journal
 from artifactstore.maintenance.verify.report import Report
 from artifactstore.model.digest import hash_bytes, new_hasher
+from artifactstore.runtime.loading import numpy
 from artifactstore.runtime.threads import Pool
 
 __all__ = ["check_files", "check_packs", "reraise_if_unreachable", "sample", "users_of"]
@@ -37,11 +38,8 @@ def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Rep
     packs = _listed(backend, [pack_key(pack) for pack in users], report)
     ends: dict[str, int] = {}
     for manifest in manifests.values():
-        chunks = manifest.chunks
-        for number, offset, stored in zip(chunks.packs, chunks.offsets, chunks.stored, strict=True):
-            if number >= 0:
-                name = manifest.packs[number]
-                ends[name] = max(ends.get(name, 0), offset + stored)
+        for name, end in zip(manifest.packs, _ends(manifest), strict=True):
+            ends[name] = max(ends.get(name, 0), end)
         for one in manifest.other_extents():
             ends[str(one.pack)] = max(ends.get(str(one.pack), 0), one.offset + one.stored)
     for pack, digests in users.items():
@@ -54,6 +52,18 @@ def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Rep
             text = f"{key} is truncated: {packs[key].size} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"
             report.damage(text, f"{key} at {packs[key].size}", digests)
     return packs, lacking
+
+
+def _ends(manifest: Manifest) -> list[int]:
+    """Return where the last chunk of a manifest ends in each of its packs."""
+    np, chunks = numpy(), manifest.chunks
+    found = np.zeros(len(manifest.packs), np.int64)
+    if len(chunks):
+        numbers = np.frombuffer(chunks.packs, np.int32)
+        there = numbers >= 0
+        ends = np.frombuffer(chunks.offsets, np.int64) + np.frombuffer(chunks.stored, np.int64)
+        np.maximum.at(found, numbers[there], ends[there])
+    return found.tolist()  # type: ignore[no-any-return]
 
 
 def _listed(backend: Backend, keys: Sequence[str], report: Report) -> dict[str, Stored]:
