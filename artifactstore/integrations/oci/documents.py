@@ -43,12 +43,14 @@ class Document:
     Attributes:
         is_index: whether its entries are manifests.
         media_type: of a manifest: what its `artifactType` or its config says it is.
+        config_type: the media type of its config, or "".
         entries: layers of a manifest, manifests of an index.
         annotations: texts.
     """
 
     is_index: bool
     media_type: str
+    config_type: str
     entries: list[Entry]
     annotations: Mapping[str, str]
 
@@ -78,10 +80,17 @@ def read(body: bytes, media_type: str, what: str) -> Document:
     if not isinstance(rows, list) or ("manifests" in found and "layers" in found):
         _refuse(what, f"it has no list of {'manifests' if is_index else 'layers'}, or two kinds of lists")
     entries = [_entry(one, what) for one in rows]
+    sizes = {one.digest: one.size for one in entries}
+    if odd := [one.digest for one in entries if sizes[one.digest] != one.size]:
+        _refuse(what, f"{odd[0]} has two sizes in it")
     config = found.get("config")
-    config_type = config.get("mediaType") if isinstance(config, dict) else None
-    sort = found.get("artifactType") or config_type or ""
-    return Document(is_index, sort if isinstance(sort, str) else "", entries, _texts(found.get("annotations"), what))
+    config_type = _text(config.get("mediaType")) if isinstance(config, dict) else ""
+    sort = _text(found.get("artifactType")) or config_type
+    return Document(is_index, sort, config_type, entries, _texts(found.get("annotations"), what))
+
+
+def _text(found: Any) -> str:
+    return found if isinstance(found, str) else ""
 
 
 def _entry(row: Any, what: str) -> Entry:

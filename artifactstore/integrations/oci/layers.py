@@ -63,7 +63,7 @@ def plan(manifest: Document, what: str) -> list[Layer]:
     Raises:
         FormatError: one cannot be read.
     """
-    is_image = manifest.media_type in _IMAGES
+    is_image = manifest.config_type in _IMAGES
     return [_layer(entry, what, is_image=is_image) for entry in manifest.entries if entry.media_type != types.EMPTY]
 
 
@@ -173,7 +173,7 @@ def _inner(name: str, below: str, what: str) -> str | None:
         FormatError: it is absolute, or leads out.
     """
     plain = name.removeprefix("./") if not below else name.removeprefix("./").lstrip("/")
-    parts = [one for one in plain.rstrip("/").split("/") if one != "."]
+    parts = [one for one in plain.split("/") if one not in {"", "."}]
     if ".." in parts or (plain.startswith("/") and not below):
         raise FormatError(f"{what} has {name!r}, which leads out of its folder: nothing was stored")
     if not below:

@@ -157,7 +157,7 @@ def test_a_model_kit_of_kitops_is_read(store: Store, tmp_path: Path, registry: M
 def test_the_layers_of_an_image_lie_over_each_other(store: Store, tmp_path: Path, registry: MemoryRegistry) -> None:
     first = packed(
         ("etc/passwd", b"no model"),
-        ("models/a", b"1"),
+        ("./models//a", b"1"),
         ("models/b", b"1"),
         ("models/old/c", b"1"),
         ("models/d/e", b"1"),
@@ -269,6 +269,7 @@ MANIFESTS: dict[str, tuple[Callable[[MemoryRegistry], object], type[ArtifactStor
     "negative size": (lambda r: with_row(r, size=-1), FormatError, "size"),
     "text size": (lambda r: with_row(r, size="1"), FormatError, "size"),
     "bool size": (lambda r: with_row(r, size=True), FormatError, "size"),
+    "two sizes": (lambda r: manifest(r, layer(r, b"a", "a"), layer(r, b"a", "b", size=5)), FormatError, "two sizes"),
     "odd digest": (lambda r: with_row(r, digest="sha256:../../../etc/passwd"), FormatError, "not a digest"),
     "other digest": (lambda r: with_row(r, digest="sha512:" + "a" * 128), FormatError, "sha512"),
     "no digest": (lambda r: with_row(r, digest=None), FormatError, "digest"),
