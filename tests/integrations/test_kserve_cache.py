@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import artifactstore
+from artifactstore import InvalidInputError
 from artifactstore.content.read import shared_tree
 from artifactstore.content.read.shared_tree import Lender
 from artifactstore.integrations.kserve.command import main
@@ -288,7 +289,7 @@ def test_a_container_that_is_started_again_goes_on_where_it_was(node: Node) -> N
 @pytest.mark.parametrize("same", [False, True])
 def test_pods_that_start_at_once_fetch_once_and_have_the_same_bytes(node: Node, *, same: bool) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(artifactstore.__file__).parents[1])}
-    pods = [node.folder / ("one" if same else f"at-once-{n}") for n in range(4)]
+    pods = [node.folder / ("one" if same else f"at-once-{n}") for n in range(3)]
     running = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, node.uri, str(pod)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -304,6 +305,7 @@ def test_pods_that_start_at_once_fetch_once_and_have_the_same_bytes(node: Node, 
         assert len({inode(pod / "model-2.bin") for pod in pods}) == 1
 
 
+@pytest.mark.slow
 def test_a_start_that_is_killed_anywhere_leaves_nothing_that_the_next_one_trusts(node: Node) -> None:
     """At each call that makes a link, gives a name, or writes a mark."""
     killed = (
@@ -336,6 +338,22 @@ def test_a_start_that_is_killed_anywhere_leaves_nothing_that_the_next_one_trusts
         ended = code == 0
         step += 2
     assert step > 8
+
+
+def test_a_get_shares_only_what_it_can_and_says_what_it_does_not_know(node: Node) -> None:
+    store = artifactstore.open(node.folder / "store")
+    whole = store.get("m", node.folder / "whole", share="links")
+    again = store.get("m", node.folder / "again", share="links")
+    assert shares(whole, again)
+    part = store.get("m", node.folder / "part", paths=["model-2.bin"], share="links")
+    assert not shares(whole, part)
+    inner = store.get("m:v1/a", node.folder / "inner", share="links")
+    assert inode(inner / "a/model-1.bin") != inode(whole / "a/model-1.bin")
+    alone = artifactstore.open(node.folder / "store", cache=None).get("m", node.folder / "alone", share="links")
+    assert not shares(whole, alone)
+    assert tree(alone) == FILES
+    with pytest.raises(InvalidInputError, match="clones"):
+        store.get("m", node.folder / "no", share=True)
 
 
 # -- clones

@@ -230,7 +230,7 @@ class Lender(TreeCache):
             if fields(os.fstat(fd)) != fields(known):
                 return False
             if how.clones:
-                return _give_clone(fd, known, target, mode)
+                return _give_clone(fd, known, target, mode) or _copy(fd, target, mode, manifest, row)
             if known.st_size >= _LINKED_FROM and len(self._held) < _MOST_LINKS and _may_link(known, mode) and no_writer(fd):
                 if _give_link(f"{tree}{path}", fd, known, target):
                     self._held[path] = fd
