@@ -16,6 +16,7 @@ import artifactstore
 from artifactstore import InvalidInputError
 from artifactstore.content.read import shared_tree
 from artifactstore.content.read.shared_tree import Lender
+from artifactstore.content.read.tree_cache import signature_of, stats_of
 from artifactstore.integrations.kserve.command import main
 from artifactstore.runtime.file_stats import file_system, leases
 from tests.work.tree import tree
@@ -227,6 +228,19 @@ def test_nobody_can_open_a_linked_file_for_writing_until_the_mark_is_renewed(nod
     assert refused == [True, True]
 
 
+def test_what_is_copied_is_compared_whatever_the_records_say(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.start()
+    monkeypatch.setattr(shared_tree, "_MOST_LINKS", 0)
+    for name in ("config.json", "model-2.bin"):
+        path = node.cached / name
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        path.chmod(0o444)
+    (mark,) = (node.folder / "cache/trees").glob("*.used")
+    mark.write_text(signature_of(node.cached, stats_of(node.cached)))
+    node.start()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 @pytest.mark.parametrize("whose", ["file", "tree"])
 def test_files_of_another_user_are_not_shared(node: Node, whose: str) -> None:
@@ -234,7 +248,8 @@ def test_files_of_another_user_are_not_shared(node: Node, whose: str) -> None:
     os.chown(node.cached / "model-2.bin" if whose == "file" else node.cached, 65534, 65534)
     second = node.start()
     assert not shares(first, second)
-    assert (second / "model-2.bin").stat().st_uid == 0
+    assert (second / "model-2.bin").stat().st_uid == (node.cached / "model-2.bin").stat().st_uid == 0
+    assert shares(second, node.start())
 
 
 def test_the_mode_of_a_file_is_that_of_a_new_one_without_the_right_to_write(node: Node) -> None:
