@@ -539,6 +539,62 @@ def test_nothing_of_the_repository_runs(store: Store, new_repo: DvcRepo, tmp_pat
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("metrics", "found"),
+    [
+        ('{"a": 1, "b": NaN, "c": 1e999, "d": [1], "e": null}', {"a"}),
+        (f'{{"a": 1, "b": {"9" * 400}, "c": -{"9" * 400}}}', {"a"}),
+        ('{"x":' * 900 + "1" + "}" * 900, set()),
+        ("[" * 100_000, set()),
+        ("", set()),
+        ("\x00\xff", set()),
+        ('{"a\\ud800": 1, "": 2, "b": 3}', {"b"}),
+        ("[1, 2]", set()),
+    ],
+)
+def test_a_metrics_file_may_be_anything(store: Store, new_repo: DvcRepo, metrics: str, found: set[str]) -> None:
+    new_repo.write("dvc.yaml", "stages: {s: {cmd: x, metrics: [m.json]}}\n")
+    new_repo.lock({"s": {"cmd": "x", "outs": [{"path": "m.json", **new_repo.store(metrics.encode("latin-1"))}]}})
+    new_repo.commit()
+    report = imported(store, new_repo)
+    assert (report.versions, report.runs) == (1, 1)
+    assert found <= {*store.runs()[0].metrics}
+    assert imported(store, new_repo).runs == 0
+
+
+def test_names_that_are_no_text_are_skipped(store: Store, new_repo: DvcRepo) -> None:
+    digest = new_repo.store(b"x")["md5"]
+    odd = Path(os.fsdecode(os.fsencode(new_repo.folder) + b"/\xff"))
+    odd.mkdir()
+    (odd / "x.dvc").write_text(f"outs:\n- md5: {digest}\n  hash: md5\n  path: x\n")
+    new_repo.write("y.dvc", f'outs:\n- md5: {digest}\n  hash: md5\n  path: "\\uD800"\n')
+    new_repo.write("z.dvc", f'outs:\n- md5: {digest}\n  hash: md5\n  path: "a\\rb"\n')
+    new_repo.lock({"s": {"cmd": "x", "outs": [{"path": "o", **new_repo.store(b"o")}]}}, "\udcff/dvc.lock")
+    new_repo.lock({"\ud800": {"cmd": "x"}})
+    new_repo.commit()
+    report = imported(store, new_repo)
+    assert (report.versions, report.runs) == (0, 1)
+    assert len(report.skipped) == 5
+    "".join(report.skipped).encode()
+    assert imported(store, new_repo).runs == 0
+
+
+def test_a_configuration_sends_no_variable_of_the_environment_elsewhere(
+    store: Store, new_repo: DvcRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "stolen")
+    new_repo.add("a", b"a")
+    new_repo.write(
+        ".dvc/config",
+        f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path}/$SECRET # a comment\n[cache]\n    dir = ${{SECRET}}\n",
+    )
+    new_repo.commit()
+    new_repo.cache.rename(tmp_path / "stolen")
+    assert imported(store, new_repo, dry_run=True).missing
+    (tmp_path / "stolen").rename(tmp_path / "$SECRET")
+    assert imported(store, new_repo).versions == 1
+
+
 def test_a_repository_that_folders_blow_up_is_refused(store: Store, new_repo: DvcRepo) -> None:
     new_repo.write("x.dvc", "outs: []\n")
     new_repo.commit()

@@ -104,6 +104,7 @@ def _sections(text: str) -> dict[str, dict[str, str]]:
         strict=False,
         interpolation=None,
         comment_prefixes=("#", ";"),
+        inline_comment_prefixes=("#",),
         delimiters=("=",),
         default_section="\0",
         empty_lines_in_values=False,
@@ -122,20 +123,20 @@ def _unquoted(value: str) -> str:
 
 def _local(path: str, inner: Path) -> str:
     """Return a path; relative ones are relative to the folder of the configuration."""
-    whole = Path(os.path.expandvars(path)).expanduser()
+    whole = Path(path).expanduser()
     return os.path.normpath(whole if whole.is_absolute() else inner / whole)
 
 
 def _remote(name: str, named: Mapping[str, Mapping[str, str]], inner: Path) -> Remote:
     values = named[name]
-    url = os.path.expandvars(values.get("url", ""))
+    url = values.get("url", "")
     for _ in range(8):  # one remote may be a folder of another one
         parts = urlsplit(url)
         if parts.scheme != "remote":
             break
         other = named.get(parts.netloc, {})
         values = {**other, **values}
-        url = posixpath.join(os.path.expandvars(other.get("url", "")), parts.path.lstrip("/"))
+        url = posixpath.join(other.get("url", ""), parts.path.lstrip("/"))
     scheme = urlsplit(url).scheme.lower() if "://" in url else ""
     if not url or scheme == "remote":
         return Remote(name, "", why_not="it has no url")

@@ -150,7 +150,7 @@ class _Import:
         return parse_yaml(data, path)
 
     def _skip(self, one: str, reason: str) -> None:
-        self._skipped.setdefault(one, reason)
+        self._skipped.setdefault(_text(one), _text(reason))
 
     # -- bringing
 
@@ -196,15 +196,15 @@ class _Import:
 
     def _bring(self, one: Output, name: str, commit: Commit, tree: str) -> str | None:
         """Bring a version; return it, or None if it cannot be brought."""
-        what = f"{one.path} md5:{one.md5}"
+        what = _text(f"{one.path} md5:{one.md5}")
         try:
-            check_path(posixpath.basename(one.path))
+            check_path(one.path)
             files, missing, options = self._changed_files(one, name) or (*self._files(one, tree), {})
         except InvalidInputError as error:
             self._skip(what, str(error))
             return None
         if files is None or missing:
-            gone = f" ({len(missing)} files, the first is {missing[0]})" if files is not None else ""
+            gone = _text(f" ({len(missing)} files, the first is {missing[0]})") if files is not None else ""
             self.intake.report.missing.append(what + gone)
             return None
         url, reading = as_source(files, single=not one.is_folder)
@@ -341,6 +341,11 @@ class _Import:
         self.intake.report.skipped += [f"{one}: {reason}" for one, reason in self._skipped.items()]
         if self.intake.report.missing:
             self.intake.report.skipped += [f"remote {name}: {reason}" for name, reason in self.contents.unread.items()]
+
+
+def _text(text: str) -> str:
+    """Return a text that can be written: names in git need not be one."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _key(stage: Stage) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Templates are resolved as far as a stage's own item or key goes; anything else i
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ __all__ = ["Definition", "definition_of", "flat_numbers", "flat_params", "top_me
 
 _TEMPLATE: Final = re.compile(r"\$\{\s*([^}]*?)\s*\}")
 _DEFAULT: Final = "params.yaml"
+_DEEPEST: Final = 64  # levels of a metrics file
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,11 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield name, value
 
 
-def flat_numbers(value: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield (name, number) of all numbers in a metrics file, with dots between the keys."""
-    if isinstance(value, Mapping):
+def flat_numbers(value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, float]]:
+    """Yield (name, number) of the numbers in a metrics file, with dots between the keys; not of those that are too deep or too large."""
+    if isinstance(value, Mapping) and depth < _DEEPEST:
         for key, one in value.items():
-            yield from flat_numbers(one, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, int | float) and not isinstance(value, bool) and prefix:
-        yield prefix, float(value)
+            yield from flat_numbers(one, f"{prefix}.{key}" if prefix else str(key), depth + 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and prefix.isprintable() and prefix:
+        with suppress(OverflowError):
+            yield prefix, float(value)

@@ -20,6 +20,7 @@ _ESCAPES: Final = {
     "0": "\0", "a": "\a", "b": "\b", "t": "\t", "\t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b", " ": " ",
     '"': '"', "/": "/", "\\": "\\", "N": "\x85", "_": "\xa0", "L": "\u2028", "P": "\u2029",
 }  # fmt: skip
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+")
 _OTHER_BASE: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -85,7 +86,13 @@ def unquoted(text: str, fault: Fault) -> str:
             raise fault(f"unknown escape \\{escape}")
         return _ESCAPES[escape]
 
-    return _DOUBLE.sub(replaced, text[1:-1])
+    found = _DOUBLE.sub(replaced, text[1:-1])
+    if _HALF.search(found) is None:
+        return found
+    try:  # JSON writes some characters as two halves
+        return found.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError as error:
+        raise fault("half of a character") from error
 
 
 def fold(text: str) -> str:
