@@ -39,6 +39,7 @@ __all__ = ["ArtifactStoreRepository"]
 
 _KEPT: Final = 16  # trees of versions that are remembered: they never change
 _BLOCK: Final = 2**20  # bytes that are read at a time
+_SMALL: Final = 4 * 2**20  # bytes of a file that is read in one go; of a larger one parts are fetched at the same time
 _MOMENT: Final = 0.005  # seconds between two looks at a full pipe
 _PATTERN: Final = re.compile(r"([\\*?\[\]!# ])")  # what means something in a pattern
 
@@ -243,7 +244,11 @@ class ArtifactStoreRepository(ArtifactRepository, StreamUploadMixin):  # type: i
     def _below(self, store: Store, ref: str, inner: str) -> Iterator[tuple[str, int | None]]:
         """Yield what is at a path and below it."""
         with suppress(NotFoundError):
-            for path, size in self._tree(store, ref).items():
+            tree = self._tree(store, ref)
+            if (size := tree.get(inner)) is not None:
+                yield inner, size  # a file, as a server is asked for one after the other
+                return
+            for path, size in tree.items():
                 if not inner or path == inner or path.startswith(f"{inner}/"):
                     yield path, size
 
@@ -291,7 +296,11 @@ class ArtifactStoreRepository(ArtifactRepository, StreamUploadMixin):  # type: i
         with _mlflow_errors():
             into = target / place.above
             into.mkdir(parents=True, exist_ok=True)
-            if not place.base:
+            if found[0][1] is not None and found[0][1] <= _SMALL and found[0][0] == place.inner:
+                file = target / str(artifact_path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._write(store, ref, place.inner, file)
+            elif not place.base:
                 store.get(ref, into, paths=[place.inner] if place.inner else None, overwrite=True)
             else:
                 self._get_below(store, ref, place, into)
@@ -313,9 +322,13 @@ class ArtifactStoreRepository(ArtifactRepository, StreamUploadMixin):  # type: i
         """Write one file, verified; nothing is there if that fails."""
         with _mlflow_errors():
             store, place = self._root.place(remote_file_path)
-            target = Path(local_path)
-            with tempfile.TemporaryDirectory(prefix=".artifactstore-", dir=target.parent) as staging:
-                part = Path(staging, "part")
-                with part.open("wb") as file, store.open_file(self._ref(store, place), place.inner) as source:
-                    shutil.copyfileobj(source, file, _BLOCK)
-                part.replace(target)
+            self._write(store, self._ref(store, place), place.inner, Path(local_path))
+
+    @staticmethod
+    def _write(store: Store, ref: str, path: str, target: Path) -> None:
+        """Write one file, verified; nothing is there if that fails."""
+        with tempfile.TemporaryDirectory(prefix=".artifactstore-", dir=target.parent) as staging:
+            part = Path(staging, "part")
+            with part.open("wb") as file, store.open_file(ref, path) as source:
+                shutil.copyfileobj(source, file, _BLOCK)
+            part.replace(target)
