@@ -312,9 +312,23 @@ def proxied(python: Path, scratch: Path, files: int, folder: Path) -> dict[str, 
 def best_of(runs: Sequence[dict[str, dict[str, Step]]]) -> dict[str, dict[str, Step]]:
     """Return each step of each tool from the run in which it took least of the processors."""
     return {
-        name: {step: min((run[name][step] for run in runs), key=lambda one: one.work + one.served) for step in runs[0][name]}
+        name: sums(
+            {step: min((run[name][step] for run in runs), key=lambda one: one.work + one.served) for step in runs[0][name]}
+        )
         for name in runs[0]
     }
+
+
+def sums(steps: dict[str, Step]) -> dict[str, Step]:
+    """Return the steps, and each pair of them (the files, the large one) also as one."""
+    found = dict(steps)
+    for what in ("log", "download", "second"):
+        if (pair := [one for step, one in steps.items() if step.startswith(what)])[1:]:
+            first, last = pair
+            added = first.added + last.added, max(first.peak, last.peak)
+            counted = first.served + last.served, first.requests + last.requests
+            found[f"{what} both"] = Step(first.seconds + last.seconds, first.work + last.work, *counted, *added)
+    return found
 
 
 def rows(found: dict[str, dict[str, Step]]) -> Iterator[list[str]]:
@@ -336,7 +350,7 @@ def misses(way: str, found: dict[str, dict[str, Step]]) -> Iterator[str]:
         ratio = (one.work + one.served) / (theirs.work + theirs.served)
         if ratio > 1:
             yield f"{way}: {step} takes {ratio:.2f} times of the processors' time"
-    for part in ("files", "large"):
+    for part in ("files", "large", "both"):
         if f"second {part}" in own and own[f"second {part}"].added > SMALL_SECOND * own[f"log {part}"].added:
             yield f"{way}: the second version of the {part} added {own[f'second {part}'].added / own[f'log {part}'].added:.1%}"
 

@@ -134,7 +134,7 @@ def test_a_download_replaces_what_is_there_and_names_what_is_not(root: str, fold
             repo.download_artifacts("a.txt", str(there))
 
 
-@pytest.mark.parametrize("path", ["..", "../up", "a/../../b", "/absolute", "a//b", "./a"])
+@pytest.mark.parametrize("path", ["..", "/", "//", ".", "../up", "a/../../b", "/absolute", "a//b", "./a"])
 def test_a_path_never_leads_out(root: str, folder: Path, path: str) -> None:
     repo = repository(root)
     repo.log_artifacts(str(folder))
@@ -147,6 +147,38 @@ def test_a_path_never_leads_out(root: str, folder: Path, path: str) -> None:
     ):
         with pytest.raises(MlflowException):
             call()
+
+
+@pytest.mark.parametrize("inner", ["", "/in/this"])
+def test_the_path_of_a_download_is_absolute(
+    root: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    repo = repository(root, f"/7/{RUN}/artifacts{inner}")
+    repo.log_artifacts(str(folder))
+    (folder / ".hidden").write_text("42")
+    repo.log_artifact(str(folder / ".hidden"))
+    for target in ("one", str(_made(tmp_path / "two")), None):
+        if target == "one":
+            _made(tmp_path / target)
+        for path in (".hidden", "sub/b.bin", "sub", "odd [1] {ä} %41#?.txt"):
+            found = repo.download_artifacts(path, target)
+            assert found == os.path.abspath(found)  # noqa: PTH100 - as MLflow's own tests compare it
+            assert target is None or found == str(tmp_path / target / path)
+            assert Path(found).exists()
+
+
+def test_traces_are_kept_and_named_where_there_are_none(root: str) -> None:
+    from mlflow.exceptions import MlflowTraceDataCorrupted, MlflowTraceDataNotFound
+
+    repo = repository(root, f"/7/traces/tr-{RUN}/artifacts")
+    with pytest.raises(MlflowTraceDataNotFound):
+        repo.download_trace_data()
+    repo.upload_trace_data("invalid data")
+    with pytest.raises(MlflowTraceDataCorrupted):
+        repo.download_trace_data()
+    repo.upload_trace_data('{"spans": [], "request": {"test": 1}}')
+    assert repo.download_trace_data() == {"spans": [], "request": {"test": 1}}
 
 
 def test_links_are_followed_as_mlflow_does(root: str, tmp_path: Path) -> None:
@@ -393,7 +425,7 @@ def test_a_run_its_model_and_the_registry_work_unchanged(tracking: str, folder: 
 def test_the_page_shows_what_works(tracking: str, tmp_path: Path) -> None:
     assert tracking
     page = (Path(__file__).parents[2] / "docs/integrations/mlflow.md").read_text()
-    (text,) = re.findall(r"```python\n(# not run here: tests.*?)```", page, re.DOTALL)
+    (text,) = re.findall(r"```python\n(# not run here: tests/integrations/test_mlflow\.py.*?)```", page, re.DOTALL)
     exec(text.replace("/tmp/churn-store", f"{tmp_path}/churn"), {})  # what the page shows
     assert [one.versions for one in artifactstore.open(tmp_path / "churn").names()] == [2]
 
