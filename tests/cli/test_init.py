@@ -144,6 +144,13 @@ def test_a_terminal_is_asked_where_and_which_file_names_the_store(project: Path)
     assert (code, screen.splitlines()[-1].strip(": ")) == (0, str(project / "artifacts"))  # the prompt may end after the answer
 
 
+def test_a_folder_outside_of_the_project_is_named_for_the_user_alone(project: Path, tmp_path: Path):
+    code, screen = talk(("Where [", f"{tmp_path}/elsewhere\n"), ("Which (project, user, none) [user]", "\n"))
+    assert code == 0, screen
+    assert "artifactstore" not in (project / "pyproject.toml").read_text()
+    assert artifactstore.open().url == str(tmp_path / "elsewhere")
+
+
 def test_a_store_with_a_name_is_written_by_its_name(project: Path, tmp_path: Path):
     config = Path(os.environ["XDG_CONFIG_HOME"]) / "artifactstore/config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)

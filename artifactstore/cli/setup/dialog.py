@@ -75,7 +75,10 @@ def _name_store(url: str, files: Mapping[str, tuple[Path, tuple[str, ...]]]) -> 
     for word, (path, _) in files.items():
         printing.echo_error(f"  {word}: {path}")
     choices = [*files, "none"]
-    answer = typer.prompt(f"Which ({', '.join(choices)})", default=choices[0], err=True, value_proc=_one_of(choices))
+    # A folder of this machine outside of the project means nothing to the others who have the project.
+    is_own = "project" in files and Path(_relative(url, files["project"][0])).is_absolute()
+    default = "user" if is_own and "user" in files else choices[0]
+    answer = typer.prompt(f"Which ({', '.join(choices)})", default=default, err=True, value_proc=_one_of(choices))
     if answer != "none":
         path, table = files[answer]
         write_url(path, table, _relative(url, path) if answer == "project" and Path(url).is_absolute() else url)
