@@ -53,5 +53,5 @@ class LocalFiles:
 
 def _digests(lines: str) -> Iterator[str]:
     """Yield the digests of the lines of `sha256sum`, which are in the order of the manifest; an escaped name begins with a backslash."""
-    for line in lines.splitlines():
+    for line in filter(None, lines.split("\n")):  # names may have other line ends
         yield line.removeprefix("\\")[:_HEX]

@@ -9,6 +9,7 @@ from artifactstore.integrations.oci.tree import Tree
 from artifactstore.model.digest import Digest, new_hasher
 from artifactstore.model.encoding import parse_json
 from artifactstore.model.listing import Extra, identify
+from artifactstore.model.reference import check_kind
 from artifactstore.runtime.records import dataclass
 from artifactstore.runtime.remarks import remark
 from artifactstore.store import Store
@@ -92,7 +93,9 @@ def _claim(annotations: Mapping[str, str]) -> _Claim | None:
     formats: list[str] = []
     try:
         digest = Digest.parse(annotations[types.DIGEST])
-        for line in annotations.get(types.LISTING, "").splitlines():
+        if types.KIND in annotations:
+            check_kind(annotations[types.KIND])
+        for line in filter(None, annotations.get(types.LISTING, "").split("\n")):  # names may have other line ends
             row: Sequence[Any] = parse_json(line.removeprefix("#"), "a line of the listing")
             if not isinstance(row, list) or not all(isinstance(one, str) for one in row):
                 return None
@@ -112,7 +115,7 @@ def _claim(annotations: Mapping[str, str]) -> _Claim | None:
     form = formats[0] if formats else None
     return _Claim(
         digest,
-        annotations.get(types.KIND) or None,
+        annotations.get(types.KIND),
         form,
         bool(executables),
         annotations.get(types.SINGLE) == "true",

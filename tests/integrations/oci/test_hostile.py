@@ -529,6 +529,7 @@ def test_annotations_are_believed_only_if_the_bytes_agree(store: Store, tmp_path
         {**notes, "artifactstore.listing": "#[[[["},
         {**notes, "artifactstore.listing": '#["x",5]\n'},
         {**notes, "artifactstore.digest": "nonsense"},
+        {**notes, "artifactstore.kind": "no kind!\n"},
     ):
         manifest(registry, layer(registry, b"evil", "a"), annotations=lie)
         with pytest.warns(UserWarning, match="stored as what it is"):

@@ -60,13 +60,34 @@ def an_object(store: Store, folder: Path) -> Any:
     return store.put({"depth": 8, "names": ["a", "b"]}, "a")
 
 
+def odd_names(store: Store, folder: Path) -> Any:
+    """Line ends of every kind, and signs that JSON, tar and URLs escape."""
+    names = [
+        "new\nline",
+        "sep\u2028arator",
+        "next\x85line",
+        "form\x0cfeed",
+        'quo"te',
+        "per%20cent",
+        "ta\tb",
+        "a#b?c&d=e",
+        "-dash",
+        "\U0001f600",
+    ]
+    write(folder, {name: name.encode() for name in names})
+    for name in names:
+        (folder / f"empty {name}").mkdir()
+        (folder / f"link {name}").symlink_to(name)
+    return store.put(folder, "a", kind="model")
+
+
 def deep_and_long(store: Store, folder: Path) -> Any:
     deep = "/".join(["d" * 60] * 5)
     return store.put(write(folder, {f"{deep}/x": b"1", "n" * 200: b"2", "back\\slash": b"3"}), "a")
 
 
 SHAPES: list[Callable[[Store, Path], Any]] = [
-    plain, with_links, code, executables_outside_of_the_identity, one_file, folder_of_one, no_file, an_object, deep_and_long,
+    plain, with_links, code, executables_outside_of_the_identity, one_file, odd_names, folder_of_one, no_file, an_object, deep_and_long,
 ]  # fmt: skip
 
 
