@@ -34,6 +34,7 @@ __all__ = [
     "no_writer",
     "signature",
     "signatures",
+    "still_no_writer",
     "timed",
 ]
 
@@ -123,6 +124,11 @@ def no_writer(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def still_no_writer(fd: int) -> bool:
+    """Return whether none has come since `no_writer`: the kernel lets one wait for 45 s at most, then it opens the file."""
+    return sys.platform == "linux" and _fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
 
 
 def end_lease(fd: int) -> None:

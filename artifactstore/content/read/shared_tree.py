@@ -26,7 +26,7 @@ from artifactstore.content.read.tree_cache import CacheError, TreeCache, mark_in
 from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.model.digest import new_hasher
 from artifactstore.model.encoding import new_id
-from artifactstore.runtime.file_stats import end_lease, fields, file_system, leases, no_writer
+from artifactstore.runtime.file_stats import end_lease, fields, file_system, leases, no_writer, still_no_writer
 from artifactstore.runtime.local_files import READ, is_own, read_own
 from artifactstore.runtime.remarks import remark
 
@@ -169,7 +169,7 @@ class Lender(TreeCache):
         """Write the mark anew: links, and the names that they got, have changed times, and nothing else could."""
         tree = self._tree()
         now = {path: os.fstat(fd) for path, fd in self._held.items()}
-        same = all(
+        same = all(map(still_no_writer, self._held.values())) and all(
             (st.st_ino, st.st_size, st.st_mtime_ns) == (old.st_ino, old.st_size, old.st_mtime_ns)
             for st, old in ((st, self._stats[path]) for path, st in now.items())
         )
