@@ -13,6 +13,7 @@ import pytest
 from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
 from artifactstore.integrations import oci
 from artifactstore.integrations.oci.registry.address import Address
+from artifactstore.integrations.oci.registry.challenges import _parse
 from artifactstore.integrations.oci.registry.credentials import Login, login_for
 from artifactstore.store import Store
 from tests.integrations.oci.conftest import write
@@ -288,6 +289,59 @@ def test_debians_registry_with_a_file_of_users(
         again = oci.push(store, "a", f"{host}/x", plain_http=True)
         assert (first.sent, again.sent) == (first.blobs, 0)
         assert oci.pull(other, first.pinned, "b", plain_http=True).digest == made.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('Basic realm="x"', [("basic", {"realm": "x"})]),
+        (
+            'Bearer realm="https://a/t",service="s",scope="repository:x:pull,push"',
+            [("bearer", {"realm": "https://a/t", "service": "s", "scope": "repository:x:pull,push"})],
+        ),
+        (
+            'bearer realm=a , service = "b\\"c", BASIC realm="d"',
+            [("bearer", {"realm": "a", "service": 'b"c'}), ("basic", {"realm": "d"})],
+        ),
+        ("Negotiate", []),
+        ('Bearer realm="never ends', [("bearer", {})]),
+        ("", []),
+        (", ,=,", []),
+        ("Basic " + "a=" * 50_000, [("basic", {"a": "a=" * 49_999})]),
+    ],
+)
+def test_challenges_are_read(text: str, found: Any) -> None:
+    assert _parse(text) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (b"<html>", "does not answer with a token"),
+        (b"{}", "does not answer with a token"),
+        (b"[]", "does not answer with a token"),
+        (b'{"token": 5}', "does not answer with a token"),
+        (b'{"token": "a\\r\\nX-Evil: 1"}', "does not answer with a token"),
+        (b'{"token": "t", "expires_in": "soon"}', "does not answer with a token"),
+        (b"[" * 100_000, "does not answer with a token"),
+    ],
+)
+def test_a_token_server_that_gives_none_is_named(
+    store: Store, made: Any, registry: MemoryRegistry, answer: bytes, word: str
+) -> None:
+    del made
+    registry.login, registry.bearer = f"ada:{SECRET}", True
+    registry.override = lambda handler: handler.path.startswith("/token") and (handler.answer(200, answer) or True)
+    with pytest.raises(BackendError, match=word):
+        oci.push(store, "a", f"{registry.host}/x", plain_http=True)
+
+
+@pytest.mark.parametrize("realm", ["token", "file:///etc/passwd", "http://ada:pw@x/", "http://[", ""])
+def test_a_token_server_that_is_none_is_refused(store: Store, made: Any, registry: MemoryRegistry, realm: str) -> None:
+    del made
+    registry.login, registry.bearer, registry.realm = f"ada:{SECRET}", True, realm or " "
+    with pytest.raises(BackendError):
+        oci.push(store, "a", f"{registry.host}/x", plain_http=True)
 
 
 # -- TLS

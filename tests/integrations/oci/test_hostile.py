@@ -404,6 +404,35 @@ def test_a_server_that_always_breaks_off_is_a_failure(store: Store, tmp_path: Pa
     assert caught.value.transient
 
 
+def test_a_server_that_falls_silent_is_given_up(
+    store: Store, tmp_path: Path, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artifactstore.integrations.oci.registry.connections._SILENCE", 0.3)
+    monkeypatch.setenv("ARTIFACTSTORE_RETRY_SECONDS", "0")
+    over = threading.Event()
+    manifest(registry, layer(registry, b"x" * 1000, "a"))
+
+    def stop(handler: Any) -> bool:
+        if "/blobs/" not in handler.path or handler.command not in {"GET", "PUT"}:
+            return False
+        if handler.command == "GET":
+            handler.answer(200, b"x" * 500, Content_Length="1000")
+        over.wait(20)
+        handler.close_connection = True
+        return True
+
+    registry.override = stop
+    try:
+        with nothing_stored(store, tmp_path), pytest.raises(BackendError, match="timed out") as caught:
+            pull(store, registry)
+        assert caught.value.transient
+        store.put(write(tmp_path / "source", {"a": b"a"}), "a")
+        with pytest.raises(BackendError, match="timed out"):
+            oci.push(store, "a", f"{registry.host}/x:a", plain_http=True)
+    finally:
+        over.set()
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_registry_is_waited_for_as_it_asks(
     store: Store, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch, status: int
