@@ -9,6 +9,7 @@ from artifactstore.cli import printing
 from artifactstore.cli.compare.sides import side
 from artifactstore.cli.options import AsJson, Ref, StoreUrl, app, opened
 from artifactstore.cli.process import EXIT_CODES
+from artifactstore.display.values import counted
 from artifactstore.runtime.loading import numpy
 
 __all__: list[str] = []
@@ -103,5 +104,7 @@ def verify_folder(
         elif found:
             printing.report(found)
         else:
-            printing.echo(f"{folder} is {ref}: {found.unchanged} files are equal")
+            printing.echo(
+                f"{folder} is {ref}: {counted(found.unchanged, 'files')} {'is' if found.unchanged == 1 else 'are'} equal"
+            )
         return EXIT_CODES["corruption"] if found else EXIT_CODES["ok"]
