@@ -147,6 +147,23 @@ def test_a_link_to_another_blob_is_damage(store: Store, cache: Cache) -> None:
         imported(store, cache)
 
 
+def test_a_mirror_may_name_every_blob_by_its_sha256(store: Store, cache: Cache) -> None:
+    commit = cache.add(FILES, listed=True)
+    place = cache.top / "snapshots" / commit / "config.json"
+    blob = cache.top / "blobs" / hashlib.sha256(FILES["config.json"]).hexdigest()
+    Path(os.path.realpath(place)).rename(blob)
+    place.unlink()
+    place.symlink_to(Path("../../blobs") / blob.name)
+    assert imported(store, cache).versions == 1
+    # The list has another hash of it than the name of the blob: both are checked.
+    other = cache.top / "blobs" / hashlib.sha256(b"other").hexdigest()
+    other.write_bytes(b"other")
+    place.unlink()
+    place.symlink_to(Path("../../blobs") / other.name)
+    with pytest.raises(CorruptionError, match=r"config\.json"):
+        imported(store, cache, name="other")
+
+
 def test_a_download_that_has_not_ended_is_missing_and_not_imported(store: Store, cache: Cache) -> None:
     commit = cache.add(FILES)
     blob = cache.top / "blobs" / etag("model.safetensors", FILES["model.safetensors"])

@@ -1,9 +1,10 @@
 """The hashes that other systems have of a file: of its bytes, of a git blob, and of text with LF line ends."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final, Protocol
 
-__all__ = ["Check", "GitBlob", "Hashed", "LegacyMd5"]
+__all__ = ["AllOf", "Check", "GitBlob", "Hashed", "LegacyMd5"]
 
 _CHUNK: Final = 2**20  # bytes: what DVC 2 reads, and converts, at a time
 _PROBE: Final = 512  # bytes by which it decides whether they are text
@@ -46,6 +47,22 @@ class GitBlob(Hashed):
     def __init__(self, expected: str, size: int) -> None:
         super().__init__("sha1" if len(expected) == 40 else "sha256", expected)
         self.update(b"blob %d\0" % size)
+
+
+class AllOf:
+    """Several checks of the same bytes."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = checks
+
+    def update(self, data: bytes) -> None:
+        """Take in the next bytes."""
+        for one in self._checks:
+            one.update(data)
+
+    def is_right(self) -> bool:
+        """Return whether all of them are right."""
+        return all(one.is_right() for one in self._checks)
 
 
 class LegacyMd5:

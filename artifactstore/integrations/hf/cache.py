@@ -56,13 +56,13 @@ class SnapshotFile:
     Attributes:
         path: in the snapshot.
         disk: where its bytes are.
-        etag: the hash that the hub has of it: SHA-256, or the id of a git blob; None if it is not known.
+        etags: the hashes that the hub has of it: SHA-256, or the id of a git blob; of the name of the blob, and of the hub's list.
         broken: why it cannot be read; empty if it can.
     """
 
     path: str
     disk: str
-    etag: str | None
+    etags: tuple[str, ...]
     broken: str = ""
 
 
@@ -216,23 +216,21 @@ def _files(cache: Path, top: Path, listed: Mapping[str, str] | None) -> Iterator
             if one.is_dir(follow_symlinks=False):
                 todo.append((one.path, f"{path}/"))
                 continue
-            etag = (listed or {}).get(path)
-            etag = etag if etag is not None and _ETAG.fullmatch(etag) else None
+            etags = [etag for etag in ((listed or {}).get(path),) if etag is not None and _ETAG.fullmatch(etag)]
             real = os.path.realpath(one.path)
+            broken = ""
             if one.is_symlink():
                 blob = os.path.basename(os.readlink(one.path))  # noqa: PTH115, PTH119 - there may be many
-                named = blob if _ETAG.fullmatch(blob) else None
-                if etag is not None and named is not None and etag != named:
-                    yield SnapshotFile(path, real, etag, f"it is a link to {blob}, and the hub's list has {etag}")
-                    continue
-                etag = named or etag
+                if _ETAG.fullmatch(blob) and blob not in etags:
+                    # A mirror may have another kind of hash than the hub's list has: both are checked.
+                    if any(len(etag) == len(blob) for etag in etags):
+                        broken = f"it is a link to {blob}, and the hub's list has {etags[0]}"
+                    etags.append(blob)
                 if not os.path.exists(real):  # noqa: PTH110 - as above
-                    yield SnapshotFile(path, real, etag, "gone")
-                    continue
-                if os.path.commonpath([allowed, real]) != allowed and etag is None:
-                    yield SnapshotFile(path, real, None, f"it is a link that leaves the cache, to {real}")
-                    continue
-            yield SnapshotFile(path, real, etag)
+                    broken = "gone"
+                elif os.path.commonpath([allowed, real]) != allowed and not etags:
+                    broken = f"it is a link that leaves the cache, to {real}"
+            yield SnapshotFile(path, real, tuple(etags), broken)
 
 
 def _half(folder: Path, listed: Mapping[str, str] | None, absent: tuple[str, ...]) -> Iterator[str]:

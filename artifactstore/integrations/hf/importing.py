@@ -2,14 +2,14 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from artifactstore.errors import ArtifactStoreError, CorruptionError, InvalidInputError, NotFoundError
 from artifactstore.integrations.checked.files import Content, as_source
-from artifactstore.integrations.checked.hashes import GitBlob, Hashed
+from artifactstore.integrations.checked.hashes import AllOf, Check, GitBlob, Hashed
 from artifactstore.integrations.checked.origins import OnDisk
 from artifactstore.integrations.hf.cache import Repo, Snapshot, cache_folder, check_rev, find_snapshot, parse_repo, repo_types
 from artifactstore.model.listing import check_path
@@ -124,10 +124,14 @@ def _contents(snapshot: Snapshot) -> Iterator[tuple[str, Content]]:
             origin = OnDisk(one.disk, what)
         except OSError as error:
             raise InvalidInputError(f"{what} cannot be read: {error.strerror or error}") from error
-        check: Any = None
-        if one.etag is not None:
-            check = partial(GitBlob, one.etag, origin.size) if len(one.etag) == _SHA1 else partial(Hashed, "sha256", one.etag)
-        yield one.path, Content(origin, check)
+        checks = [
+            partial(GitBlob, etag, origin.size) if len(etag) == _SHA1 else partial(Hashed, "sha256", etag) for etag in one.etags
+        ]
+        yield one.path, Content(origin, None if not checks else checks[0] if len(checks) == 1 else partial(_all_of, checks))
+
+
+def _all_of(checks: Sequence[Callable[[], Check]]) -> Check:
+    return AllOf([check() for check in checks])
 
 
 def _base(store: Store, snapshot: Snapshot, base: str | None) -> str | None:
