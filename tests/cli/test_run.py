@@ -321,3 +321,12 @@ def test_output_of_a_program_that_outlives_the_first_one_does_not_hold_it_up(cal
 
 def test_the_answer_as_json_has_the_metrics(call: Call):
     assert json.loads(call("run", "--json", "--metric", "auc=0.5", "--", *printing(""))[1])["metrics"] == {"auc": 0.5}
+
+
+@pytest.mark.parametrize("read", [["--metric", "auc"], []])
+def test_with_json_what_the_program_prints_goes_to_stderr(call: Call, read: list[str]):
+    code, out, err = call("run", "--json", *read, "--out", "m=m.txt", "--", *printing("auc=0.5\nten ÷ two\n"), "m.txt")
+    assert code == 0
+    assert json.loads(out)["metrics"] == ({"auc": 0.5} if read else {})
+    assert "auc=0.5\nten ÷ two\n" in err
+    assert call("run", *read, "--", *printing("auc=0.5\n"))[1] == "auc=0.5\n"

@@ -56,27 +56,31 @@ class PrintedMetrics:
                 self.values[name] = float(match[1])
 
 
-def call(command: Sequence[str], metrics: PrintedMetrics | None = None) -> int:
+def call(command: Sequence[str], metrics: PrintedMetrics | None = None, *, to_stderr: bool = False) -> int:
     """Run a program in the foreground and return its exit code, 128 and the signal's number if one ended it.
 
     Args:
         command: the program and its arguments.
         metrics: takes what the program writes to stdout, which passes through unchanged; None: stdout is not looked at.
+        to_stderr: the program's stdout goes to stderr, since stdout is for an answer in JSON.
 
     Raises:
         InvalidInputError: the program cannot be run.
     """
     # A program of Python that writes to a pipe would keep its lines until its end.
-    more: dict[str, Any] = {} if metrics is None else {"stdout": subprocess.PIPE, "env": {"PYTHONUNBUFFERED": "1", **os.environ}}
+    more: dict[str, Any] = {"stdout": 2} if to_stderr else {}
+    if metrics is not None:
+        more = {"stdout": subprocess.PIPE, "env": {"PYTHONUNBUFFERED": "1", **os.environ}}
+    target = sys.stderr if to_stderr else sys.stdout
     with _signals() as pass_on_to:
         try:
             child = subprocess.Popen(command, **more)  # noqa: S603 - what the user asked for
         except OSError as error:
             raise InvalidInputError(f"cannot run {command[0]}: {error.strerror or error}") from error
         pass_on_to(child)
-        reader = threading.Thread(target=_pass_through, args=(child.stdout, metrics), daemon=True)
+        reader = threading.Thread(target=_pass_through, args=(child.stdout, metrics, target.buffer), daemon=True)
         if metrics is not None:
-            sys.stdout.flush()
+            target.flush()
             reader.start()
         code = child.wait()
     if metrics is not None:
@@ -85,13 +89,13 @@ def call(command: Sequence[str], metrics: PrintedMetrics | None = None) -> int:
     return 128 + -code if code < 0 else code
 
 
-def _pass_through(source: Any, metrics: PrintedMetrics) -> None:
+def _pass_through(source: Any, metrics: PrintedMetrics, target: Any) -> None:
     with source:
         while block := source.read1(2**16):
             metrics.feed(block)
             try:
-                sys.stdout.buffer.write(block)
-                sys.stdout.buffer.flush()
+                target.write(block)
+                target.flush()
             except OSError:
                 return  # who reads this command's output has enough: the program meets a closed pipe, as it would without us
 

@@ -46,7 +46,7 @@ def run(
 ) -> int:
     """Run a program as a run. Example: `artifactstore run --in data=in.csv --out model=model.bin -- python train.py`.
 
-    The exit code of the program is the exit code of this command. A mistake in an option is refused before the program
+    The exit code of the program is the exit code of this command. With --json its stdout goes to stderr. A mistake in an option is refused before the program
     runs and before anything is recorded.
     """
     command = _command(context.args)
@@ -73,7 +73,7 @@ def run(
                     _get_file(work, ref, Path(path))
                 else:
                     work.get(ref, to=path, overwrite=True)
-            code = call(command, printed)
+            code = call(command, printed, to_stderr=as_json)
             measured = {**fixed, **({} if printed is None else printed.values)}
             work.log(step=None, **measured)
             # The metrics of what has one output are those of the output, too: `find` and the rules of aliases look there.
