@@ -4,6 +4,7 @@ import atexit
 import codecs
 import contextlib
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -40,6 +41,9 @@ def leave(code: int) -> NoReturn:
     Destructors of Arrow's thread pools abort the process now and then (2 of 750 runs of `ls`, after its output was
     complete): a command that has succeeded must not end as a crash.
     """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # All is said and done: a Ctrl-C from now on, perhaps the second, ends this without a traceback of a client that closes.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(code))
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

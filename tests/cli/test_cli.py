@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -413,3 +414,16 @@ def _parsed(command, arguments):
         if not hasattr(error, "format_message"):  # a usage error, of whichever click typer bundles
             raise
         return error.format_message()
+
+
+def test_a_second_ctrl_c_ends_what_is_leaving_at_once_and_silently():
+    program = (
+        "import atexit, time\nfrom artifactstore.cli import process\n"
+        "atexit.register(lambda: (print('leaving', flush=True), time.sleep(100)))\nprocess.leave(130)"
+    )
+    leaving = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert leaving.stdout is not None
+    assert leaving.stdout.readline() == "leaving\n"
+    leaving.send_signal(signal.SIGINT)
+    _, said = leaving.communicate(timeout=60)
+    assert (leaving.returncode, said) == (130, "")
