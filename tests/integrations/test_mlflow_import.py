@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore.errors import BackendError, FormatError, InvalidInputError, NotFoundError
+from artifactstore.errors import BackendError, FormatError, InvalidInputError, NotFoundError, UnsupportedError
 from artifactstore.integrations.mlflow import import_from
 from artifactstore.store import Store
 from tests.integrations.tracking_server import served, stop
@@ -445,6 +445,7 @@ def test_a_folder_that_moved_has_its_artifacts(store: Store, tmp_path: Path, mon
         ("sqlite:///{tmp}/other.db", FormatError),
         ("sqlite:///{tmp}/newer.db", FormatError),
         ("http://user:secret@127.0.0.1:9", BackendError),
+        ("postgresql://user:secret@127.0.0.1:9/mlflow", UnsupportedError),  # its driver is not installed
         ("databricks", NotFoundError),
         ("ftp://host/x", InvalidInputError),
     ],

@@ -43,6 +43,12 @@ def import_from(
         FormatError: the database is of a newer MLflow than the one that is installed, or of something else.
         BackendError: the source failed in the middle; what was brought stays, and the next import goes on.
     """
-    from artifactstore.integrations.mlflow.importing import bring  # noqa: PLC0415 - imports MLflow, which takes seconds
+    from artifactstore.errors import UnsupportedError  # noqa: PLC0415 - MLflow loads this package for its entry points
 
+    try:
+        from artifactstore.integrations.mlflow.importing import bring  # noqa: PLC0415 - imports MLflow, which takes seconds
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "mlflow":
+            raise
+        raise UnsupportedError("an import from MLflow needs MLflow, which is not installed here: pip install mlflow") from error
     return bring(store, os.fspath(source), name, experiments=experiment, dry_run=dry_run, reason=reason)

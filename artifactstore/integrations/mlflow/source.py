@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from artifactstore.errors import ArtifactStoreError, BackendError, FormatError, InvalidInputError, NotFoundError, UnsupportedError
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-try:
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-except ImportError as error:
-    raise UnsupportedError("an import from MLflow needs MLflow: pip install 'artifactstore-ml[mlflow]'") from error
+from artifactstore.errors import ArtifactStoreError, BackendError, FormatError, InvalidInputError, NotFoundError, UnsupportedError
 
 __all__ = ["Source", "errors_of", "opened"]
 
@@ -141,16 +138,25 @@ def _without_user(uri: str) -> str:
 
 
 def _database_server(uri: str) -> Source:
-    import sqlalchemy  # noqa: PLC0415 - a full MLflow has it
-
     identity = _without_user(uri)
-    with closing(sqlalchemy.create_engine(uri).connect()) as connection:
-        if not sqlalchemy.inspect(connection).has_table("experiments"):
-            raise NotFoundError(f"{identity} has no tables of MLflow")  # which would make them
     try:
+        import sqlalchemy  # noqa: PLC0415 - a whole MLflow has it
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - as above
+
+        engine = sqlalchemy.create_engine(uri)
+    except ImportError as error:
+        raise UnsupportedError(f"{identity} needs the whole MLflow and the driver of its database: {error}") from error
+    try:
+        with closing(engine.connect()) as connection:
+            if not sqlalchemy.inspect(connection).has_table("experiments"):
+                raise NotFoundError(f"{identity} has no tables of MLflow")  # which would make them
         return Source(uri, identity)
+    except SQLAlchemyError as error:
+        raise BackendError(f"{identity} cannot be read: {_USER.sub('', str(error))}", transient=True) from error
     except MlflowException as error:
         raise FormatError(f"{identity}: {error}") from error
+    finally:
+        engine.dispose()
 
 
 @contextmanager
