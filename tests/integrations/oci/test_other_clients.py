@@ -19,6 +19,7 @@ from tests.integrations.oci.test_push_pull import plain, with_links
 from tests.servers.place import SERVERS
 from tests.work.tree import tree
 
+SKOPEO = SERVERS / "skopeo"
 PYTHON = SERVERS / "oci-clients/bin/python"
 pytestmark = pytest.mark.slow
 
@@ -127,3 +128,40 @@ def test_kubernetes_takes_what_the_pages_and_the_manifest_say(client: Any, capsy
         assert client("validate", yaml.safe_dump(pod))
     with pytest.raises(AssertionError, match="ValidationError"):
         client("validate", yaml.safe_dump(pod | {"spec": {**spec, "initContainers": [{**container, "commands": ["x"]}]}}))
+
+
+@pytest.mark.parametrize(
+    ("layout", "options"),
+    [
+        ("modelpack", []),
+        ("image", []),
+        ("image", ["--dest-compress", "--dest-compress-format", "zstd"]),
+        ("image", ["--format", "v2s2"]),
+    ],
+)
+def test_skopeo_copies_an_exported_layout(  # noqa: PLR0917 - fixtures
+    store: Store, other: Store, tmp_path: Path, debian: str, layout: str, options: list[str]
+) -> None:
+    """It compresses the layers of images, and docker's manifests have no annotations: links and folders are in the tar."""
+    write(tmp_path / "source", {"new.bin": os.urandom(64)})  # it remembers what it has compressed, and how
+    made = with_links(store, tmp_path / "source")
+    oci.export(store, "a", tmp_path / "layout", layout=layout)
+    target = f"{debian}/skopeo/{layout}:{len(options)}"
+    words = ["--insecure-policy", "--tmpdir", str(tmp_path), "copy", "--dest-tls-verify=false", *options]
+    libraries = ":".join(str(SKOPEO / one) for one in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"))
+    done = subprocess.run(
+        [skopeo(libraries), *words, f"oci:{tmp_path / 'layout'}:v1", f"docker://{target}"],
+        capture_output=True, text=True, check=False, env={**os.environ, "LD_LIBRARY_PATH": libraries},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert oci.pull(other, target, "b", plain_http=True).digest == made.digest
+
+
+def skopeo(libraries: str) -> Path:
+    program = SKOPEO / "usr/bin/skopeo"
+    runs = program.exists() and not subprocess.run(
+        [program, "--version"], capture_output=True, check=False, env={**os.environ, "LD_LIBRARY_PATH": libraries}
+    ).returncode  # fmt: skip
+    if not runs:
+        pytest.skip("skopeo does not run here: .ci/run unpacks it")
+    return program
