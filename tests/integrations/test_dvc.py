@@ -186,6 +186,40 @@ def test_stages_are_runs_with_params_metrics_inputs_and_the_commit_as_code(store
     assert imported(store, repo).runs == 0
 
 
+def test_stages_of_templates_and_of_dvc_0_are_in_the_folders_that_they_ran_in(store: Store, new_repo: DvcRepo) -> None:
+    def out(path: str, text: bytes) -> dict[str, Any]:
+        return {"cmd": "x", "outs": [{"path": path, **new_repo.store(text)}]}
+
+    new_repo.write(
+        "dvc.yaml",
+        "vars: [other.yaml, {root: inline}]\nstages:\n  b:\n    foreach: [us, eu]\n    do: {wdir: 'reg/${item}', cmd: x, outs: [o]}\n"
+        "  c:\n    matrix: {a: [x, y-z], n: [1, 2]}\n    cmd: x\n    outs: ['c/${item.a}/${item.n}']\n"
+        "  d: {wdir: '${root}', cmd: x, outs: [o]}\n  e: {wdir: '${elsewhere}', cmd: x, outs: [o]}\n",
+    )
+    names = {"b@us": "o", "b@eu": "o", "c@y-z-2": "c/y-z/2", "d": "o", "e": "o"}
+    new_repo.lock({name: out(path, name.encode()) for name, path in names.items()})
+    new_repo.legacy = True
+    new_repo.add("data/in", b"in")
+    model, metric = new_repo.store(b"model"), new_repo.store(b'{"acc": 1}')
+    new_repo.write(
+        "train.dvc",
+        f"md5: x\ncmd: python t.py\nwdir: sub\ndeps:\n- md5: {md5(b'in')}\n  path: ../data/in\nouts:\n- md5: {model['md5']}\n  path: model\n"
+        f"  cache: true\n  metric: false\n- md5: {metric['md5']}\n  path: m.json\n  metric: true\n",
+    )
+    commit = new_repo.commit()
+    report = imported(store, new_repo)
+    assert [one.name for one in store.names("p/")] == [
+        "p/c/y-z/2", "p/data/in", "p/inline/o", "p/reg/eu/o", "p/reg/us/o", "p/sub/m.json", "p/sub/model",
+    ]  # fmt: skip
+    assert report.skipped == ["dvc.lock:e: its wdir '${elsewhere}' is a template, which is not resolved here"]
+    assert report.runs == 5
+    (run,) = [run for run in store.runs() if run.id == f"dvc-{commit}-train"]
+    assert run.metrics == {"acc": 1.0}
+    assert [(one.ref, one.role) for one in store.artifact("p/sub/model").inputs if one.role != "code"] == [
+        ("p/data/in:v1", "data/in")
+    ]
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_metrics_that_are_listed_apart_from_the_stages_are_found_in_their_outputs(
     store: Store, new_repo: DvcRepo, *, cached: bool

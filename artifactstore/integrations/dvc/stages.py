@@ -1,6 +1,6 @@
 """What `dvc.yaml` defines of a stage: its folder, which outputs are metrics, and which are not in the cache.
 
-Templates are resolved as far as a stage's own item or key goes; anything else in `${…}` stands for any text.
+Templates are resolved as far as a stage's own item or key and the file's own `vars` go; anything else in `${…}` stands for any text.
 """
 
 import re
@@ -45,7 +45,7 @@ class Definition:
 
 @dataclass(slots=True)
 class _Scope:
-    """What a stage's templates may name: the item and the key of a `foreach`, the items of a `matrix`."""
+    """What a stage's templates may name: the item and the key of a `foreach`, the items of a `matrix`, and `vars` in the file itself."""
 
     values: dict[str, str] = field(default_factory=dict)
 
@@ -67,10 +67,12 @@ def definition_of(pipeline: Any, name: str) -> Definition:
     if not isinstance(stages, Mapping):
         return Definition()
     group, _, item = name.partition("@")
-    stage, scope = stages.get(name), _Scope()
+    inline = pipeline.get("vars")
+    known = [value for one in (inline if isinstance(inline, list) else ()) if isinstance(one, Mapping) for value in one.items()]
+    stage, scope = stages.get(name), _Scope({key: text for name, one in known for key, text in _flat_texts(str(name), one)})
     if not isinstance(stage, Mapping) and isinstance(stages.get(group), Mapping):
         stage = stages[group]
-        scope = _Scope(dict(_items(stage, item)))
+        scope.values |= dict(_items(stage, item))
         if isinstance(stage.get("do"), Mapping):
             stage = stage["do"]
     if not isinstance(stage, Mapping):

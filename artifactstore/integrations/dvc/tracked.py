@@ -161,6 +161,11 @@ def from_lock(lock: Any, pipeline: Any, path: str) -> Found:
             continue
         definition = definition_of(pipeline, str(name))
         inner = _inside(folder, definition.wdir)
+        if "${" in definition.wdir:
+            found.skipped.append(
+                (f"{path}:{name}"[:200], f"its wdir {definition.wdir[:100]!r} is a template, which is not resolved here")
+            )
+            continue
         if inner is None:
             found.skipped.append(
                 (f"{path}:{name}"[:200], f"its wdir {definition.wdir[:100]!r} is not a folder of the repository")
