@@ -22,7 +22,7 @@ _ADVICE: Final = {
     errno.EROFS: "it is mounted read-only: open the store with mode='r', or mount it writable",
     errno.EIO: "the disk or the network mount reports damage: check it before anything else",
     errno.ENAMETOOLONG: "the folder's path is too long here: use a shorter one",
-    errno.EISDIR: "a folder is in the object's place",
+    errno.EISDIR: "a folder is in the object's place: move it away, then try again",
     errno.ENOTDIR: "a file is in the place of a folder",
     errno.EMFILE: "this process has too many files open",
 }

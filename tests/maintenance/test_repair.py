@@ -162,6 +162,7 @@ HISTORY: dict[str, Damage] = {
     "all entries": lambda r: [entry(r, k).write_bytes(b"x") for k in range(1, 10)],
     "facts": lambda r: every(r, "facts/*/*", flip),
     "missing facts": lambda r: shutil.rmtree(r / "facts"),
+    "entries that link to themselves": lambda r: (loop(entry(r, 2)), loop(entry(r, 4))),
 }
 CONFIG: dict[str, Damage] = {
     "a flipped store.json": lambda r: flip(r / "store.json", 0.02),
@@ -171,7 +172,14 @@ CONFIG: dict[str, Damage] = {
     "no store.json": lambda r: gone(r / "store.json"),
     "an empty store.json": lambda r: (r / "store.json").write_bytes(b""),
     "neither store.json nor the first entry": lambda r: (gone(r / "store.json"), gone(entry(r, 1))),
+    "a store.json that links to itself": lambda r: loop(r / "store.json"),
 }
+
+
+def loop(path: Path) -> Any:
+    """Put a link to itself in a file's place: it exists, and cannot be read."""
+    path.unlink()
+    path.symlink_to(path.name)
 
 
 def swap(one: Path, other: Path) -> Any:
@@ -182,7 +190,12 @@ def swap(one: Path, other: Path) -> Any:
 
 FEW = ("flipped packs", "missing packs", "swapped packs", "flipped manifests", "nothing but the journal")
 MATRIX = [
-    pytest.param(one, marks=() if one in {*FEW, "two entries in a row", "all entries", "facts"} else pytest.mark.slow)
+    pytest.param(
+        one,
+        marks=()
+        if one in {*FEW, "two entries in a row", "all entries", "facts", "entries that link to themselves"}
+        else pytest.mark.slow,
+    )
     for one in [*CONTENT, *HISTORY]
 ]
 
@@ -298,6 +311,17 @@ def test_the_command_repairs_where_store_json_cannot_be_read(home: Path, made: P
         assert capsys.readouterr().out == "nothing to repair\n"
     else:
         assert not (home / "store/store.json").exists() or (home / "store/store.json").read_bytes() != before
+
+
+def test_a_folder_in_the_place_of_an_entry_is_named_and_has_to_go_first(home: Path, made: Path, capsys: Any):
+    entry(home / "store", 2).unlink()
+    entry(home / "store", 2).mkdir()
+    words = ["repair", "--store", str(home / "store"), "--source", str(made / "copy")]
+    assert main(words) == 5
+    assert "move it away, then try again" in capsys.readouterr().out
+    entry(home / "store", 2).rmdir()
+    assert main(words) == 0
+    is_whole(home, made)
 
 
 def test_a_process_that_has_read_store_json_gives_it_back(home: Path, made: Path):

@@ -65,5 +65,5 @@ def _rename_as_only_writer(temporary: str, path: str) -> None:
 
 def _exists(path: str) -> Exception:
     if os.path.isdir(path):  # noqa: PTH112
-        return BackendError(f"cannot write {path}: a folder is in the object's place")
+        return BackendError(f"cannot write {path}: a folder is in the object's place: move it away, then try again")
     return AlreadyExistsError(f"{path} exists")

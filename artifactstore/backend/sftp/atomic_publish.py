@@ -99,7 +99,11 @@ class Files:
                 return False
             raise
         if stat.S_ISDIR(found.mode or 0):
-            raise ServerRefusal(BackendError(f"cannot write {key} in {self._url}: a folder is in the object's place"))
+            raise ServerRefusal(
+                BackendError(
+                    f"cannot write {key} in {self._url}: a folder is in the object's place: move it away, then try again"
+                )
+            )
         return True
 
     # -- folders

@@ -94,6 +94,8 @@ def _put_right(backend: Backend, key: str, raw: bytes, walk: "_Walk") -> bool:
             try:
                 if not create_with_retries(backend, key, raw):
                     there = read_if_possible(backend, key)
+                    if there is None:  # it exists and cannot be read: a link to itself
+                        backend.write(key, raw)
             except BackendError as error:
                 if error.transient:
                     raise

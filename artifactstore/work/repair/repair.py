@@ -91,7 +91,7 @@ def repair_url(
     A copy gives `store.json` back if the journal continues it: then it is the same store.
 
     Raises:
-        As `Maintenance.repair`; and FormatError or CorruptionError, if `store.json` cannot be read and no source was passed.
+        As `Maintenance.repair`; and FormatError, CorruptionError or BackendError, if `store.json` cannot be read and no source was passed.
     """
     return _repair_url(url, source, files, dry_run=dry_run, options={"storage_options": storage_options})
 
@@ -100,7 +100,10 @@ def _repair_url(url: Any, source: Any, files: Any, *, dry_run: bool, options: Ma
     try:
         session = Session(url, **options)
         session.core()
-    except (FormatError, CorruptionError) as error:
+        session.backend.read(CONFIG_KEY)  # this machine may know the store, and others cannot open it
+    except (FormatError, CorruptionError, BackendError) as error:
+        if isinstance(error, BackendError) and error.transient:
+            raise
         where = find_url(url)
         about = {**where.options, **(options.get("storage_options") or {})} or None
         copies = _as_copies(source, where.url)
