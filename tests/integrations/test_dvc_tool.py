@@ -1,6 +1,7 @@
 """DVC itself makes the repositories: its caches, its remotes, its pipelines. `.ci/run` installs it, beside the tests' environment."""
 
 import os
+import random
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 import artifactstore
+from artifactstore.integrations.checked.hashes import LegacyMd5
 from artifactstore.integrations.dvc import import_from
 from tests.servers.place import SERVERS
 from tests.work.tree import tree
@@ -107,3 +109,27 @@ def test_a_repository_that_dvc_made_comes_in_from_its_cache_and_from_its_remote(
     again = import_from(other, str(project.folder), name="p")
     assert again.versions == 7, again.missing + again.skipped
     assert other.artifact("p/data/raw").digest == store.artifact("p/data/raw").digest
+
+
+def test_the_md5_of_dvc_2_is_that_of_dvc_s_own_code(tmp_path: Path) -> None:
+    draw = random.Random(5)
+    for k in range(40):
+        parts = [draw.choice([b"text\r\n", b"\r", b"\n", b"\0", b"\xff" * 9, b"word "]) for _ in range(draw.randint(0, 30))]
+        size = draw.choice([0, 0, 511, 2**20 - 1, 2**20, 2**21 - 1])
+        (tmp_path / f"{k:02}").write_bytes(draw.choice([b"x", b"\r\n", b"\x80"]) * size + b"".join(parts))
+    code = """
+import io, sys, pathlib
+from dvc_data.hashfile.hash import fobj_md5
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    print(fobj_md5(io.BytesIO(path.read_bytes()), name="md5-dos2unix"))
+"""
+    done = subprocess.run([SERVERS / "dvc/bin/python", "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    expected = done.stdout.split()
+    assert len({*expected}) > 20
+    for path, one in zip(sorted(tmp_path.iterdir()), expected, strict=True):
+        check, data, at = LegacyMd5(one), path.read_bytes(), 0
+        while at < len(data):
+            step = draw.choice([1, 700, 2**20, 2**22])
+            check.update(data[at : at + step])
+            at += step
+        assert check.is_right(), path

@@ -39,7 +39,7 @@ def hub() -> Iterator[Hub]:
 def client(hub: Hub | None, cache: Path, code: str, **env: str) -> str:
     """Run a program where the client is installed, and this library as well."""
     own = {
-        "HF_ENDPOINT": hub.url if hub is not None else "http://127.0.0.1:9", "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_ENDPOINT": hub.url if hub is not None else "http://127.0.0.1:9", "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": os.pathsep.join([str(Path(artifactstore.__file__).parents[1]), sysconfig.get_path("purelib")]),
     }  # fmt: skip
     done = subprocess.run([PYTHON, "-c", code], env={**os.environ, **own, **env}, capture_output=True, text=True, check=False)
