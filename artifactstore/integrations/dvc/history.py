@@ -28,6 +28,7 @@ _ALL: Final = ("--branches", "--tags", "--remotes")  # not refs/exps, which are 
 _BLOB: Final = 64 * 2**20  # bytes of the largest file that is read as a whole
 _DEEP: Final = 200  # folders in each other
 _MOST: Final = 200_000  # files of DVC in one commit
+_KEPT: Final = 20_000  # folders that are remembered: most are the same in the next commit
 _PIECE: Final = 2**20
 _PERSON: Final = re.compile(rb"^(.*) (-?\d+) ([-+]\d{4})$")
 
@@ -102,7 +103,7 @@ class History:
         prefix = b"" if bare.strip() == b"true" else self._run("rev-parse", "--show-prefix")[0] or b""
         self.inner = os.fsdecode(prefix.rstrip(b"\n")).strip("/")
         self._objects: subprocess.Popen[bytes] | None = None
-        self._trees: dict[str, tuple[TreeEntry, ...] | None] = {}
+        self._trees: dict[str, tuple[TreeEntry, ...]] = {}
         self._found: dict[tuple[str, int], tuple[tuple[str, str], ...]] = {}
 
     def _command(self, *arguments: str) -> list[str]:
@@ -220,6 +221,8 @@ class History:
         if found is None:
             kind, data = self._read(one)
             found = tuple(_entries(data, len(one) // 2)) if kind == "tree" else ()
+            if len(self._trees) >= _KEPT:
+                self._trees.clear()
             self._trees[one] = found
         return found
 
@@ -257,6 +260,8 @@ class History:
                     found += [(posixpath.join(one.name, path), inner) for path, inner in self.dvc_files(one.id, depth + 1)]
                 if len(found) > _MOST:
                     raise InvalidInputError(f"a commit of {self.folder} has more than {_MOST:,} files of DVC")
+        if len(self._found) >= _KEPT:
+            self._found.clear()
         self._found[key] = tuple(found)
         return self._found[key]
 

@@ -27,6 +27,7 @@ from artifactstore.work.sync.imported import Imported
 __all__ = ["import_repository"]
 
 _LONGEST: Final = 200  # bytes of a name
+_KEPT: Final = 5_000  # files of DVC that are remembered once they are parsed
 _PATTERNS: Final = 200  # files that are left out of the version before: each is a pattern that every path is compared with
 _SIGN: Final = re.compile(r"([\\*?\[\]!# ])")  # what means something in a pattern
 _METRICS: Final = 2**20  # bytes of a metrics file that is read
@@ -116,6 +117,8 @@ class _Import:
             beside = by_path.get(posixpath.join(posixpath.dirname(path), "dvc.yaml"), "") if base == "dvc.lock" else ""
             key = (path, blob, beside)
             if key not in self._parsed:
+                if len(self._parsed) >= _KEPT:
+                    self._parsed.clear()
                 self._parsed[key] = self._parse(*key)
             found = self._parsed[key]
             state.outputs |= {one.path: one for one in found.outputs}
