@@ -126,3 +126,11 @@ def test_objects_keep_them_on_request(store: Store):
 def test_the_command_line_keeps_them_on_request(store: Store, folder: Path):
     assert command("put", str(folder), "d", "--sha256", "--store", store.url).returncode == 0
     check(command("show", "d", "--sha256", "--store", store.url).stdout, folder)
+
+
+def test_a_folder_without_files_has_none_to_keep_and_is_not_stored_again(store: Store, tmp_path: Path):
+    (tmp_path / "nothing" / "inside").mkdir(parents=True)
+    for _ in range(2):
+        made = store.put(tmp_path / "nothing", "n", sha256=True, allow_empty=True)
+    assert not made.new
+    assert len([event for event in store.log() if event.fact == "stored"]) == 1

@@ -310,7 +310,7 @@ def _lacks_sha256(session: Session, found: PutSource, digest: str) -> bool:
     """Return whether stored content lacks the SHA-256 digests that were asked for: then it gets a manifest that has them."""
     if not found.sha256 or digest.startswith("sha256:"):
         return False
-    return session.with_manifest(digest, lambda manifest: "sha256" not in manifest.side)
+    return session.with_manifest(digest, lambda manifest: bool(len(manifest.paths)) and "sha256" not in manifest.side)
 
 
 def _memory_digests(session: Session, core: Core, files: Sequence[Source]) -> list[bytes | None]:
