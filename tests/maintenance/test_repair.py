@@ -313,6 +313,15 @@ def test_the_command_repairs_where_store_json_cannot_be_read(home: Path, made: P
         assert not (home / "store/store.json").exists() or (home / "store/store.json").read_bytes() != before
 
 
+def test_a_last_entry_that_links_to_itself_comes_back(home: Path, made: Path):
+    last = max((home / "store/journal").glob("0*/*.json"))
+    before = last.read_bytes()
+    loop(last)
+    assert main(["repair", "--store", str(home / "store"), "--source", str(made / "copy")]) == 0
+    assert last.read_bytes() == before
+    is_whole(home, made)
+
+
 def test_a_folder_in_the_place_of_an_entry_is_named_and_has_to_go_first(home: Path, made: Path, capsys: Any):
     entry(home / "store", 2).unlink()
     entry(home / "store", 2).mkdir()

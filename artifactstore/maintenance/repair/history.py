@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from artifactstore.backend.base import Backend
-from artifactstore.errors import ArtifactStoreError, BackendError
+from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError
 from artifactstore.journal.chain import entry_key, facts_key, key_number, previous_of
 from artifactstore.journal.fetch import last_listed
 from artifactstore.journal.replica import PREFIX, mark_body
@@ -113,6 +113,19 @@ def _put_right(backend: Backend, key: str, raw: bytes, walk: "_Walk") -> bool:
     return True
 
 
+def _is_unreadable(backend: Backend, key: str) -> bool:
+    """Return whether an object exists and cannot be read."""
+    try:
+        backend.read(key)
+    except NotFoundError:
+        return False
+    except BackendError as error:
+        if error.transient:
+            raise
+        return True
+    return False
+
+
 class _Walk:
     """Goes through a history from `store.json` on, each object checked against the one before."""
 
@@ -124,6 +137,8 @@ class _Walk:
         self.store = ""
         self._cache: dict[int, bytes | None] = {}
         self._listed = last_listed(backend, 1) if backend.listable else self._probe()
+        while not backend.is_remote and _is_unreadable(backend, entry_key(self._listed + 1)):
+            self._listed += 1  # listings of a folder leave out what is no file, as a link to itself
         self.end = max([self._listed, *(seq for seq in anchors if sources)])
         self._spilled: dict[str, str] = {}
         self._digests: dict[int, Digest] = {}  # of the last entries, and of those that damaged marks speak of
