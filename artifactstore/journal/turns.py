@@ -122,8 +122,10 @@ class Turns:
         again, self._again = self._again, False
         if again and self._queue:
             return True  # the race was lost to a writer that takes nothing along: what waits is known
-        if self._passed >= _PASSED:
-            return True  # a writer that never lost a race does not know that others wait: it has to lose one
+        if self._passed >= _PASSED:  # by writers that do not know that others wait: they have to lose a race
+            if (self._queue or self._crowd > _MET) and self._passed < 2 * _PASSED:
+                self.look(head)  # where many wait, entries of one transaction each would let all of them race, on and on
+            return True
         if self._wait_for_number(own):
             return self._pass()
         if self._looked != head and not self._look_again(head, sure=sure):

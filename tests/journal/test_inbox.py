@@ -560,6 +560,20 @@ def test_a_writer_that_appends_all_the_time_and_looks_at_no_inbox_starves_no_oth
     assert _entry(backend, done.seq)["txns"][0]["txn"] == done.txn
 
 
+@pytest.mark.parametrize(("passed", "taken"), [(3, 3), (5, 3), (6, 1)])
+def test_a_writer_that_others_passed_takes_along_what_waits_unless_that_was_in_vain(
+    backend: Memory, passed: int, taken: int
+) -> None:
+    """Where many wait, one that appends alone makes all others race, and each of them would append alone then."""
+    fill(backend, 1)
+    for k in range(2):
+        _post(backend, txn(2, _stored(f"{k}"), _versioned(f"{k}", f"n{k}")))
+    appender = _appender(backend)
+    appender._turns._passed, appender._turns._crowd = passed, 64.0
+    done = _commit(appender)
+    assert len(_entry(backend, done.seq)["txns"]) == taken
+
+
 def test_ten_thousand_objects_of_a_stranger_cost_a_bounded_number_of_reads(backend: Memory) -> None:
     for k in range(10_000):
         backend.write(inbox_key(f"{k:032x}", 0, 0), b"{}")
