@@ -8,6 +8,7 @@ ids of that system, in metadata and in the ids of runs: a second import appends 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -223,7 +224,7 @@ class Intake:
             (edge,) = self._edges("used", run.id, [(run.code[0], "code")])
             edges.insert(0, {**edge, "code": dict(run.code[1])})
         self._runs.add(run.id)
-        self.report.runs += 1
+        self.report.runs += self._dry_run  # else once it is committed: another import may bring it first
         if self._dry_run:
             return True
         self._waiting.append((run, edges))
@@ -282,14 +283,17 @@ class Intake:
         if not self._waiting:
             return
 
+        brought = 0
+
         def bring(_core: Core) -> Prepared:
-            facts: list[Fact] = []
+            nonlocal brought
             with self._session.state() as state:
-                for run, edges in self._waiting:
-                    facts += self._run_facts(state, run, edges)
-                return Prepared(facts, state.head, "")
+                found = [facts for run, edges in self._waiting if (facts := self._run_facts(state, run, edges))]
+                brought = len(found)
+                return Prepared([*chain.from_iterable(found)], state.head, "")
 
         self._commit(bring)
+        self.report.runs += brought
         self._waiting, self._waiting_bytes = [], 0
 
     def _run_facts(self, state: State, run: PastRun, edges: Sequence[Fact]) -> list[Fact]:
