@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["COMMANDS", "command_hint", "hint", "missing", "module_hint", "reference_hint", "table_hint"]
+__all__ = ["COMMANDS", "command_hint", "hint", "missing", "module_hint", "other_meaning", "reference_hint", "table_hint"]
 
 _PUT: Final = "store.put(source, name)"
 _GET: Final = "store.get(ref)"
@@ -310,8 +310,8 @@ COMMANDS: Final = {
     **dict.fromkeys(("add", "save", "upload", "upload-large-folder", "store", "register", "create", "new", "publish", "backup"), _PUT_PATH),
     **dict.fromkeys(("log-artifact", "log-artifacts", "log-model", "artifact put", "artifacts log-artifact", "artifacts log-artifacts"), _PUT_PATH),
     **dict.fromkeys(("import-url", "hash-object"), "`put URL NAME`"),
-    **dict.fromkeys(("commit", "stage", "push"), _STAGING),
-    **dict.fromkeys(("download", "load", "checkout", "restore", "fetch", "switch", "read", "extract", "pull", "use", "use-artifact"), _GET_FILES),
+    **dict.fromkeys(("commit", "stage"), _STAGING),
+    **dict.fromkeys(("download", "load", "restore", "fetch", "switch", "read", "extract", "use", "use-artifact"), _GET_FILES),
     **dict.fromkeys(("artifact get", "artifacts get", "artifacts download", "get-url", "download-artifacts"), _GET_FILES),
     **dict.fromkeys(("open", "print", "dump", "cat-file", "type", "less", "more"), "`cat REF/PATH`"),
     **dict.fromkeys(("list", "dir", "ls-files", "ls-tree", "names", "artifact ls", "artifact list", "artifacts list", "branch", "l", "ll"), "`ls [NAME]`"),
@@ -336,7 +336,7 @@ COMMANDS: Final = {
     **dict.fromkeys(("clone", "mirror", "replicate", "merge", "migrate"), "`sync SOURCE TARGET`"),
     **dict.fromkeys(("remote", "remotes", "connect"), _REMOTE),
     **dict.fromkeys(("repro", "rerun", "replay"), "`reproduce REF FOLDER`"),
-    **dict.fromkeys(("exec", "execute", "job", "launch", "step", "track", "start", "exp run"), "`run --in NAME=PATH --out NAME=PATH -- COMMAND`"),
+    **dict.fromkeys(("exec", "execute", "job", "launch", "step", "start", "exp run"), "`run --in NAME=PATH --out NAME=PATH -- COMMAND`"),
     **dict.fromkeys(("exp", "exp show", "experiments", "runs list", "search-runs", "metrics", "params", "sweep", "leaderboard", "trials"), _EXPERIMENTS),
     **dict.fromkeys(("exp diff", "metrics diff", "params diff"), "`runs --compare RUN --compare RUN`, or `why A B`"),
     **dict.fromkeys(("plots", "plot"), "`show RUN` draws the course of each metric; `runs --columns name,metrics.auc` has the numbers"),
@@ -361,6 +361,15 @@ COMMANDS: Final = {
     **dict.fromkeys(("setup", "quickstart"), "`init URL`"),
     **dict.fromkeys(("example", "tutorial", "tour"), "`demo`"),
 }  # fmt: skip
+
+
+# Commands that exist here, and do something else in other tools.
+_OTHERWISE: Final = {"push": _STAGING, "pull": _GET_FILES, "checkout": _GET_FILES, "track": "`run -- COMMAND` records a run"}
+
+
+def other_meaning(command: str) -> str:
+    """Return what to type for what other tools call so, or nothing."""
+    return re.sub("`([^`]+)`", r"`artifactstore \1`", _OTHERWISE.get(command, ""))
 
 
 def command_hint(words: Sequence[str], commands: Iterable[str] = ()) -> str:

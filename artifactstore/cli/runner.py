@@ -213,6 +213,11 @@ def _of_usage(error: Any, *, as_json: bool) -> str:
     """Return the message of a usage error; for people with the form of the command."""
     text = re.sub(r"^[A-Z](?=[a-z])", lambda first: first[0].lower(), error.format_message()).removesuffix(".")
     context = getattr(error, "ctx", None)
+    if context is not None:
+        from artifactstore.habits import other_meaning  # noqa: PLC0415 - only for a message
+
+        other = other_meaning(str(context.info_name))
+        text += f"; as other tools have it: {other}" if other else ""
     if as_json or context is None:
         return text
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")

@@ -47,13 +47,12 @@ def test_no_command_is_in_the_table_of_those_that_do_not_exist():
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ("add data", "artifactstore put PATH NAME"), ("push", "artifactstore put PATH NAME"), ("pull", "artifactstore get REF FOLDER"),
-        ("checkout raw", "artifactstore get REF FOLDER"), ("commit -m x", "nothing is staged"), ("download a", "artifactstore get REF FOLDER"),
+        ("add data", "artifactstore put PATH NAME"), ("commit -m x", "nothing is staged"), ("download a", "artifactstore get REF FOLDER"),
         ("upload ./m", "artifactstore put PATH NAME"), ("list", "artifactstore ls"), ("history", "artifactstore log"), ("rm a", "artifactstore unalias"),
         ("tag a b", "artifactstore alias REF ALIAS"), ("artifact put", "artifactstore put"), ("artifact get a", "artifactstore get"), ("models list", "find --kind model"),
         ("log_artifact x", "artifactstore put"), ("UPLOAD x", "artifactstore put"), ("dag", "artifactstore lineage"), ("exp show", "artifactstore runs"),
         ("fsck", "artifactstore verify"), ("du", "artifactstore usage"), ("clone", "artifactstore sync"), ("login", "no server"), ("ui", "no server"), ("prune", "artifactstore gc"), ("heal", "artifactstore repair"),
-        ("pusj", "artifactstore put PATH NAME"), ("dowload", "artifactstore get REF FOLDER"), ("artifact", "artifactstore ls -l"), ("repro", "artifactstore reproduce"),
+        ("dowload", "artifactstore get REF FOLDER"), ("artifact", "artifactstore ls -l"), ("repro", "artifactstore reproduce"),
         ("blame", "artifactstore why"), ("search x", "artifactstore find"), ("mv a b", "artifactstore cp"), ("revert", "artifactstore rollback NAME ALIAS"), ("delete x", "artifactstore remove NAME:v3"), ("deploy", "artifactstore promote"),
     ],
 )  # fmt: skip
@@ -65,6 +64,25 @@ def test_a_command_of_another_tool_is_answered_with_the_one_here(typed: str, ans
     assert answer in err
     assert main([*typed.split(), "--json"]) == 2
     assert answer in json.loads(capsys.readouterr().err)["message"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("push", "artifactstore put PATH NAME"),
+        ("pull", "artifactstore get REF FOLDER"),
+        ("track", "artifactstore track PATH"),
+        ("checkout raw", "artifactstore get raw FOLDER"),
+    ],
+)
+def test_a_command_that_means_something_else_in_other_tools_says_so(
+    typed: str, answer: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARTIFACTSTORE_URL", str(tmp_path / "store"))
+    artifactstore.create(tmp_path / "store")
+    assert main(typed.split()) == (3 if " " in typed else 2)
+    assert answer in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

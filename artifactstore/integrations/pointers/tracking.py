@@ -187,7 +187,9 @@ def _found(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path
         else:
             pointers = sorted(_below(given))
             if not pointers and paths:
-                raise NotFoundError(f"{given} has no pointer file: `artifactstore track {given}` makes one")
+                raise NotFoundError(
+                    f"{given} has no pointer file: `artifactstore track {given}` makes one; `artifactstore get {given} FOLDER` is for names"
+                )
         for pointer in pointers:
             if pointer not in seen:
                 seen.add(pointer)

@@ -92,7 +92,8 @@ def _put(
     found.executor = executor
     made = put_listed(session, found, request, reason)
     if found.root and found.onto is None:
-        remember(session, found.root, made, how="put", exclude=left.get("exclude", ()), links=left.get("links", "keep"))
+        chosen = check_options(left, is_object=False)
+        remember(session, found.root, made, how="put", exclude=chosen.get("exclude", ()), links=chosen.get("links", "keep"))
     if found.profiling is not None and (lacking := found.profiling.lacking(made)) is not None:
         remark(lacking)
     if kind is not None and made.kind != kind:
