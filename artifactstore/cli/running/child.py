@@ -78,7 +78,7 @@ def call(command: Sequence[str], metrics: PrintedMetrics | None = None, *, to_st
         except OSError as error:
             raise InvalidInputError(f"cannot run {command[0]}: {error.strerror or error}") from error
         pass_on_to(child)
-        reader = threading.Thread(target=_pass_through, args=(child.stdout, metrics, target.buffer), daemon=True)
+        reader = threading.Thread(target=_pass_through, args=(child.stdout, metrics, target), daemon=True)
         if metrics is not None:
             target.flush()
             reader.start()
@@ -90,11 +90,15 @@ def call(command: Sequence[str], metrics: PrintedMetrics | None = None, *, to_st
 
 
 def _pass_through(source: Any, metrics: PrintedMetrics, target: Any) -> None:
+    buffer = getattr(target, "buffer", None)  # a stream of text that a program has put there has none
     with source:
         while block := source.read1(2**16):
             metrics.feed(block)
             try:
-                target.write(block)
+                if buffer is None:
+                    target.write(block.decode(errors="replace"))
+                else:
+                    buffer.write(block)
                 target.flush()
             except OSError:
                 return  # who reads this command's output has enough: the program meets a closed pipe, as it would without us
