@@ -6,13 +6,13 @@ Source: the YAML schemas of models and data of Azure Machine Learning (CLI v2).
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Final
 
-from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
+from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.integrations.recognised import recognised
+from artifactstore.runtime.atomic_files import refuse_existing, staged
 from artifactstore.store import Store
 
 __all__ = ["export", "model"]
@@ -41,27 +41,15 @@ def export(store: Store, ref: str, to: str) -> str:
         BackendError: it cannot be written; nothing half-written is there.
     """
     artifact, target = store.artifact(ref), Path(to)
-    if os.path.lexists(target):
-        raise AlreadyExistsError(f"{target} exists: choose a new folder")
-    try:
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
-    except OSError as error:
-        raise BackendError(f"cannot write beside {target}: {error.strerror or error}") from error
-    try:
-        store.get(artifact.digest, scratch / "files")
-        (scratch / "files").mkdir(exist_ok=True)  # of an artifact without files
-        is_model = artifact.kind == "model"
-        file = "model.yml" if is_model else "data.yml"
-        (scratch / file).write_text(_yaml(_asset(artifact, is_model=is_model)), encoding="utf-8")
-        scratch.chmod(0o755)
-        scratch.rename(target)
-    except OSError as error:
-        if isinstance(error, BackendError):
-            raise
-        raise BackendError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    refuse_existing(target)
+    is_model = artifact.kind == "model"
+    file = "model.yml" if is_model else "data.yml"
+    with staged(target.absolute()) as part:
+        part.mkdir(parents=True)
+        store.get(artifact.digest, part / "files")
+        (part / "files").mkdir(exist_ok=True)  # of an artifact without files
+        (part / file).write_text(_yaml(_asset(artifact, is_model=is_model)), encoding="utf-8")
+        part.rename(target)
     return str(target / file)
 
 
@@ -115,10 +103,6 @@ def model(store: Store, path: str | os.PathLike[str] | None = None) -> Any:
     inner = [one for one in folder.iterdir() if not one.name.startswith(".")]
     tried = [folder, *(inner if len(inner) == 1 and inner[0].is_dir() else ())]
     for one in tried:
-        try:
-            found = store.status(one)
-        except NotFoundError:
-            continue
-        if len(found) == 1 and not found[0].diff:
-            return store.artifact(found[0].ref)
+        if (ref := recognised(store, one)) is not None:
+            return store.artifact(ref)
     raise NotFoundError(f"no artifact in this store has the content of {folder}: it was changed, or is of another store")

@@ -1,15 +1,14 @@
 """A pointer file: canonical JSON that names an artifact by its digest, and where it is; the same bytes for the same artifact."""
 
-import contextlib
 import json
 import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import BackendError, CorruptionError, FormatError, NotFoundError
+from artifactstore.runtime.atomic_files import replace_whole
 
 __all__ = ["SUFFIXES", "Pointer", "is_pointer", "read", "write"]
 
@@ -74,16 +73,7 @@ def write(artifact: Any, path: str | os.PathLike[str]) -> Pointer:
         if target.exists() and target.read_bytes() == content:
             return pointer
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor
-                file.write(content)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        replace_whole(target, content)
     except OSError as error:
         raise BackendError(f"cannot write the pointer file {target}: {error.strerror or error}") from error
     return pointer

@@ -2,16 +2,16 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Final
 
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
 from artifactstore.integrations.pointers.pointer import SUFFIXES, Pointer, is_pointer, read, write
+from artifactstore.integrations.recognised import recognised
+from artifactstore.runtime.atomic_files import staged
 from artifactstore.store import Store
 
 __all__ = ["Tracked", "checkout", "compare", "store_of", "track"]
@@ -100,7 +100,7 @@ def checkout(store: Store, paths: Sequence[str | os.PathLike[str]] = (), *, over
         CorruptionError: a pointer or the store is damaged; the working copy stays.
     """
     found = compare(store, paths)
-    lost = [] if overwrite else [str(one.path) for one in found if one.state == "changed" and not _is_stored(store, one.path)]
+    lost = [] if overwrite else [str(one.path) for one in found if one.state == "changed" and recognised(store, one.path) is None]
     if lost:
         raise AlreadyExistsError(
             f"{', '.join(lost)}: changed, and in no version of the store: track it to keep the changes, or pass --overwrite to lose them"
@@ -129,13 +129,8 @@ def store_of(paths: Sequence[str | os.PathLike[str]] = ()) -> str | None:
 
 def _bring(store: Store, one: Tracked) -> None:
     """Replace a working copy by the artifact."""
-    folder = one.path.absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = Path(mkdtemp(prefix=f".{one.path.name}.", dir=folder))
-    except OSError as error:
-        raise BackendError(f"cannot write beside {one.path}: {error.strerror or error}") from error
-    try:
+    with staged(one.path.absolute()) as scratch:
+        scratch.mkdir(parents=True)
         artifact = store.artifact(one.pointer.ref)
         written = Path(store.get(artifact, scratch / "new"))
         if artifact.single:
@@ -148,12 +143,6 @@ def _bring(store: Store, one: Tracked) -> None:
             if os.path.lexists(scratch / "old"):
                 (scratch / "old").rename(one.path)
             raise
-    except OSError as error:
-        if isinstance(error, BackendError):
-            raise
-        raise BackendError(f"cannot replace {one.path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _compared(store: Store, working: Path, pointer: Pointer) -> Tracked:
@@ -161,14 +150,6 @@ def _compared(store: Store, working: Path, pointer: Pointer) -> Tracked:
         return Tracked(working, pointer, "missing")
     changes = len(store.status(os.fspath(working), against=pointer.ref)[0].diff)
     return Tracked(working, pointer, "changed" if changes else "same", changes)
-
-
-def _is_stored(store: Store, working: Path) -> bool:
-    """Return whether some version has the content of a working copy."""
-    try:
-        return not store.status(os.fspath(working))
-    except NotFoundError:
-        return False
 
 
 def _found(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:

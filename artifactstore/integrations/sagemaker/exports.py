@@ -1,19 +1,17 @@
 """Exports that SageMaker deploys: a tree of files in a bucket, or one `model.tar.gz`, the same bytes each time."""
 
-import os
 import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Any, Final
 
 import fsspec
 
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError
+from artifactstore.runtime.atomic_files import durable, name_new, refuse_existing, staged
 from artifactstore.store import Store
 
 __all__ = ["export", "export_tar"]
@@ -97,30 +95,17 @@ def export_tar(store: Store, ref: str, to: str) -> str:
             with fsspec.open(to, "wb") as file:
                 _write(file, _gzip(_tar(store, artifact)))
         else:
-            with _whole(Path(to)) as file:
-                _write(file, _gzip(_tar(store, artifact)))
+            target = Path(to).absolute()
+            refuse_existing(target)
+            with staged(target) as part:
+                with durable(part) as file:
+                    _write(file, _gzip(_tar(store, artifact)))
+                name_new(part, target)
     except OSError as error:
         if isinstance(error, BackendError | AlreadyExistsError):
             raise
         raise BackendError(f"cannot write {to}: {error}") from error
     return to
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Any]:
-    """Open a new file, which appears when it is complete."""
-    if os.path.lexists(path):
-        raise AlreadyExistsError(f"{path} exists: choose a new file")
-    handle, temporary = mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor
-            yield file
-        Path(temporary).chmod(0o644)
-        os.link(temporary, path)
-    except FileExistsError as error:
-        raise AlreadyExistsError(f"{path} exists: choose a new file") from error
-    finally:
-        Path(temporary).unlink()
 
 
 def _write(file: Any, blocks: Iterator[bytes]) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.errors import InvalidInputError
+from artifactstore.integrations.recognised import recognised
 from artifactstore.runtime.remarks import remark
 from artifactstore.store import Store
 
@@ -119,10 +120,7 @@ def _use(store: Store, run: Any, channel: str, folder: Path, model: str) -> None
     if not folder.is_dir() or not any(folder.iterdir()):
         remark(f"the channel {channel} has no files in {folder}: it is no input")
         return
-    ref = None
-    with suppress(NotFoundError):
-        known = store.status(folder)
-        ref = known[0].ref if len(known) == 1 and not known[0].diff else None
+    ref = recognised(store, folder)
     if ref is None:
         # Not by the run: it did not make it.
         with store.run(f"{run.name}: channel {channel}", id=f"{run.id}-{channel}"[:100], code=False) as arrival:
