@@ -39,7 +39,7 @@ class RunInfo:
         around_more: number of further such files.
         programs: the programs it started, by their arguments.
         not_finite: its own metrics that were NaN or infinite, with counts; `metrics` has the latest finite values.
-        jobs: what schedulers said of the jobs that worked for it: one for each rank, and each time that it was started again.
+        jobs: the variables of schedulers, for each job that worked for it: one a rank, and one for each restart.
         output_metrics: the latest measured value of each metric of the artifacts that it produced.
     """
 
@@ -87,7 +87,7 @@ class RunInfo:
 
     @property
     def job(self) -> dict[str, str]:
-        """What a scheduler said of the job that worked for it last: variables such as `SLURM_JOB_ID`; empty outside of one."""
+        """The variables of the scheduler, such as `SLURM_JOB_ID`, of the job that worked for it last; empty outside of one."""
         return self.jobs[-1] if self.jobs else {}
 
     @property
@@ -147,7 +147,7 @@ def record_of(
 
 
 def jobs_of(row: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
-    """Return what schedulers said of the jobs that worked for a run, by its row."""
+    """Return the variables of schedulers for each job that worked for a run, by its row."""
     return (*([row["job"]] if "job" in row else ()), *row.get("jobs", ()))
 
 

@@ -1,7 +1,6 @@
 """Azure Machine Learning: assets as its schemas ask, and which artifact a mounted model is."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFound
 from artifactstore.integrations import azureml
 from artifactstore.runtime.yaml.reader import parse_yaml
 from artifactstore.store import Store
+from tests.servers.place import SERVERS
 
-_SERVERS = Path(os.environ.get("ARTIFACTSTORE_TEST_SERVERS", Path.home() / ".cache" / "artifactstore-test-servers"))
-SDK = _SERVERS / "azureml" / "bin" / "python"
+SDK = SERVERS / "azureml" / "bin" / "python"
 LOAD = """
 import json, sys
 from azure.ai.ml import load_data, load_model

@@ -16,9 +16,9 @@ from artifactstore.cli.runner import run as cli
 from artifactstore.errors import AlreadyExistsError, InvalidInputError
 from artifactstore.integrations import sagemaker
 from artifactstore.store import Store
+from tests.servers.place import SERVERS
 
-_SERVERS = Path(os.environ.get("ARTIFACTSTORE_TEST_SERVERS", Path.home() / ".cache" / "artifactstore-test-servers"))
-TOOLKIT = _SERVERS / "sagemaker" / "bin" / "python"
+TOOLKIT = SERVERS / "sagemaker" / "bin" / "python"
 PRINT = """
 import json, logging
 from sagemaker_training.environment import Environment

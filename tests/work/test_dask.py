@@ -1,13 +1,11 @@
 """A real Dask cluster of processes does a put and a get; one of its workers is killed in the middle of each."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.servers.place import SERVERS
+from tests.work.beside import run_beside
 
 PYTHON = SERVERS / "dask" / "bin" / "python"  # has distributed, and nothing that the tests have
 
@@ -79,16 +77,5 @@ def test_a_cluster_puts_and_gets_though_a_worker_is_killed(tmp_path: Path) -> No
     program.write_text(_PROGRAM)
     work = tmp_path / "work"
     work.mkdir()
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, map(str, sys.path))])}
-    done = subprocess.run(
-        [str(PYTHON), str(program), str(work)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-        cwd=work,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "done" in done.stdout
+    printed = run_beside([str(PYTHON), str(program), str(work)], work)
+    assert "done" in printed

@@ -1,13 +1,11 @@
 """Processes of MPI do a put and a get: `MPIPoolExecutor`, and `MPICommExecutor` among the processes that `mpiexec` started."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.servers.place import SERVERS
+from tests.work.beside import run_beside
 
 PYTHON = SERVERS / "mpi" / "bin" / "python"  # has mpi4py and MPICH, and nothing that the tests have
 
@@ -65,17 +63,6 @@ def test_processes_of_mpi_put_and_get(tmp_path: Path, how: str) -> None:
     program.write_text(_PROGRAM)
     work = tmp_path / "work"
     work.mkdir()
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, map(str, sys.path))])}
     module = ["-m", "mpi4py.futures"] if how == "pool" else []
-    done = subprocess.run(
-        [str(PYTHON.with_name("mpiexec")), "-n", "3", str(PYTHON), *module, str(program), how, str(work)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-        cwd=work,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "done by" in done.stdout
+    printed = run_beside([str(PYTHON.with_name("mpiexec")), "-n", "3", str(PYTHON), *module, str(program), how, str(work)], work)
+    assert "done by" in printed

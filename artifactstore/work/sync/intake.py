@@ -353,7 +353,7 @@ class Intake:
 
         Args:
             state: the state that they are planned for.
-            origin: who said so there, and when.
+            origin: actor, time, tool and reason there.
             facts: the facts.
             of: the name whose history must be as it is now.
         """

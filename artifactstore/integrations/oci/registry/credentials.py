@@ -54,7 +54,7 @@ class Login:
 
 
 def login_for(address: Address) -> Login | None:
-    """Return the credentials for a repository; None: nobody has logged in.
+    """Return the credentials for a repository; None if there are none.
 
     Raises:
         InvalidInputError: the file is not what docker writes, or names a helper that is not installed.
