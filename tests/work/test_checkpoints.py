@@ -26,7 +26,7 @@ def steps(store: Store, name: str = "train/checkpoint") -> list[int]:
 
 
 def test_a_restarted_job_goes_on_from_its_newest_state(store: Store) -> None:
-    run = store.run("train", id="job-7", code=False).start()
+    run = store.run("train", id="job-7", code=False).start(current=False)
     assert run.resume() is None
     for step in (10, 20, 30):
         run.checkpoint({"weights": [step]}, step=step)

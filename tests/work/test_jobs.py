@@ -55,7 +55,9 @@ def test_a_requeued_job_joins_its_run_and_adds_what_it_is(store: Store, monkeypa
     for restart in ("0", "1", "1", "2"):
         monkeypatch.setenv("SLURM_JOB_ID", "7")
         monkeypatch.setenv("SLURM_RESTART_COUNT", restart)
-        run = store.run("train", id="slurm-7", code=False).start()
+        run = store.run("train", id="slurm-7", code=False).start(
+            current=False
+        )  # what is left unfinished stays no run of this process
         run.log(loss=1.0)
     run.finish()
     (info,) = store.runs()
@@ -103,7 +105,9 @@ def test_no_other_variable_and_no_secret_is_recorded(store: Store, monkeypatch: 
 def test_what_a_store_received_of_jobs_is_shown_there_too(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rank in "01":
         monkeypatch.setenv("RANK", rank)
-        run = store.run("train", id="job", code=False).start()
+        run = store.run("train", id="job", code=False).start(
+            current=False
+        )  # what is left unfinished stays no run of this process
     run.finish()
     other = artifactstore.open(tmp_path / "other", cache=None)
     other.put({"x": 1}, "x")
