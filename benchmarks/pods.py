@@ -58,11 +58,15 @@ def main() -> int:
     rows = [[what, f"{seconds:.2f}", f"{work:.2f}"] for what, (seconds, work) in found.items()]
     size = f"{asked.gigabytes:g} GB in {FILES} files and {SMALL} small ones"
     text = f"{machine()}. {size}.\n\n{table(['start', 's', 's of processors'], rows)}"
-    missed = [f"{what} ({TARGET:g} s)" for what, (seconds, _) in found.items() if "another, " in what and what[-1].isdigit() and seconds > TARGET]
+    missed = [
+        f"{what} ({TARGET:g} s)"
+        for what, (seconds, _) in found.items()
+        if "another, " in what and what[-1].isdigit() and seconds > TARGET
+    ]
     if asked.link:
-        size = int(asked.gigabytes * 1e9)
+        content = asked.gigabytes * 1e9
         seconds, work = found["the first"]
-        share, busy = size / seconds / (BANDWIDTH * CONNECTIONS), work / seconds / (os.cpu_count() or 1)
+        share, busy = content / seconds / (BANDWIDTH * CONNECTIONS), work / seconds / (os.cpu_count() or 1)
         text += f"\nThe first start used {share:.1%} of {CONNECTIONS} connections of {BANDWIDTH / 1e6:g} MB/s, {busy:.0%} of the cores.\n"
         if share < SHARE and busy < BUSY:
             missed.append(f"the first ({SHARE:.0%} of the link)")
