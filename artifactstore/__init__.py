@@ -208,7 +208,7 @@ def _hint(name: str) -> str:
     """Return what to use instead of a name that this package does not have, or nothing."""
     if name.startswith("_"):
         return ""
-    from artifactstore.habits import module_hint  # noqa: PLC0415 - only for a message
+    from artifactstore.habits.calls import module_hint  # noqa: PLC0415 - only for a message
     from artifactstore.store import Store  # noqa: PLC0415 - as above
 
     return module_hint(name, [one for one in dir(Store) if not one.startswith("_")])

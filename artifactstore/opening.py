@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from artifactstore.runtime.answering import answering
 from artifactstore.store import Store
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.settings import DEFAULT
@@ -11,6 +12,7 @@ from artifactstore.work.settings.settings import DEFAULT
 __all__ = ["create", "open"]
 
 
+@answering
 def open(  # noqa: A001 - artifactstore.open, as in gzip.open
     url: str | os.PathLike[str] | None = None,
     mode: str = "a",
@@ -46,6 +48,7 @@ def open(  # noqa: A001 - artifactstore.open, as in gzip.open
     return Store(open_with_mirrors(url, mirrors, options))
 
 
+@answering
 def create(
     url: str | os.PathLike[str],
     *,

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from artifactstore.model.reference import Referable, as_reference
+from artifactstore.runtime.answering import answering
 from artifactstore.store_queries import StoreQueries
 from artifactstore.work.registry.arguments import ANY
 from artifactstore.work.session.session import Session
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ANY", "Store"]
 
 
+@answering
 class Store(StoreQueries):
     """A content-addressed store at one URL, made by `artifactstore.open`, or by `Store(url)`. Needs no close, safe for threads, picklable without secrets."""
 
@@ -306,7 +308,7 @@ class Store(StoreQueries):
         return self._maintenance
 
     def __getattr__(self, name: str) -> Any:
-        from artifactstore.habits import hint  # noqa: PLC0415 - only for a message
+        from artifactstore.habits.calls import hint  # noqa: PLC0415 - only for a message
 
         raise AttributeError(f"{type(self).__name__} has no {name!r}{hint(name)}", name=name, obj=self)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.errors import NotFoundError
 from artifactstore.model.reference import Referable, as_reference, selected
+from artifactstore.runtime.answering import answering
 from artifactstore.work.session.session import Session
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["StoreQueries"]
 
 
+@answering
 class StoreQueries:
     """What can be asked of a store without changing it; see `Store`."""
 
@@ -132,7 +134,7 @@ class StoreQueries:
         return status(self._session, path, against=None if against is None else as_reference(against), options=options)
 
     def names(self, prefix: str = "") -> "Rows[Name]":
-        """Return all names that begin with `prefix`, sorted."""
+        """Return all names that begin with `prefix`, or match a pattern such as `churn/*`, sorted."""
         from artifactstore.work.queries.queries import names  # noqa: PLC0415 - each question loads what it needs
 
         return names(self._session, prefix)

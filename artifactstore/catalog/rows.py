@@ -58,7 +58,7 @@ class Rows(Displayed, Sequence[T], Generic[T]):
         return self._make(self._numbers[at])
 
     def __getattr__(self, name: str) -> Any:
-        from artifactstore.habits import table_hint  # noqa: PLC0415 - only for a message
+        from artifactstore.habits.calls import table_hint  # noqa: PLC0415 - only for a message
 
         fields = () if name.startswith("_") else self._names()
         raise AttributeError(f"{type(self).__name__} has no {name!r}{table_hint(name, fields)}", name=name, obj=self)

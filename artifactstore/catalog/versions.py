@@ -76,7 +76,7 @@ class Version:
     if not TYPE_CHECKING:  # a type checker finds what is missing itself
 
         def __getattr__(self, name: str) -> Any:
-            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.calls import missing  # noqa: PLC0415 - only for a message
 
             raise missing(self, name)
 
@@ -113,7 +113,7 @@ class Name:
     if not TYPE_CHECKING:  # a type checker finds what is missing itself
 
         def __getattr__(self, name: str) -> Any:
-            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.calls import missing  # noqa: PLC0415 - only for a message
 
             raise missing(self, name)
 
@@ -162,7 +162,7 @@ def resolve(state: State, ref: Reference, *, tainted: bool = False) -> Resolved:
     elif ref.alias is not None:
         found = alias_of(state, ref.name, ref.alias)
         if found is None:
-            from artifactstore.habits import reference_hint  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.calls import reference_hint  # noqa: PLC0415 - only for a message
 
             known = sorted(a for a, moves in state.aliases.get(ref.name, {}).items() if moves[-1]["version"] is not None)
             raise NotFoundError(

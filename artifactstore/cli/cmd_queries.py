@@ -1,8 +1,8 @@
 """Commands for queries: ls, versions, find, show, verify, head."""
 
+import re
 import sys
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 
 import typer
@@ -56,7 +56,7 @@ def _listed(store: Any, ref: str | None, prefix: str) -> tuple[Any, str]:
         return rows, "names"
     ref = full_name(ref)
     if any(sign in ref for sign in "*?["):
-        found = [one for one in store.names() if fnmatchcase(one.name, ref)]
+        found = store.names(ref)
         if not found:
             raise NotFoundError(f"no name matches {ref!r}")
         return found, "names"
@@ -148,6 +148,10 @@ def find(
             printing.as_json([printing.record(row) for row in rows])
         else:
             printing.listed(rows, "found")
+            if not rows and text is not None and re.fullmatch(r"\s*[\w.]+\s*(>=|<=|==|!=|>|<|=)\s*\S+\s*", text):
+                printing.echo_error(
+                    f"note: {text!r} was looked for as a text: `artifactstore find --metric {text.strip()!r}` asks for a metric"
+                )
         return EXIT_CODES["ok"] if rows else EXIT_CODES["no"]
 
 

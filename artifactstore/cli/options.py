@@ -73,7 +73,7 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from artifactstore.habits import command_hint  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.commands import command_hint  # noqa: PLC0415 - only for a message
 
             if hint := command_hint(args, self.commands):
                 raise InvalidInputError(f"no such command: {args[0]}; {hint}")

@@ -214,10 +214,14 @@ def _of_usage(error: Any, *, as_json: bool) -> str:
     text = re.sub(r"^[A-Z](?=[a-z])", lambda first: first[0].lower(), error.format_message()).removesuffix(".")
     context = getattr(error, "ctx", None)
     if context is not None:
-        from artifactstore.habits import other_meaning  # noqa: PLC0415 - only for a message
+        from artifactstore.habits.commands import option_hint, other_meaning  # noqa: PLC0415 - only for a message
 
-        other = other_meaning(str(context.info_name))
+        other, option = other_meaning(str(context.info_name)), getattr(error, "option_name", None)
         text += f"; as other tools have it: {other}" if other else ""
+        if option is not None and text.startswith("no such option"):
+            known = {name for one in context.command.params for name in (*one.opts, *one.secondary_opts)}
+            meant = option_hint(str(context.info_name), option, known)
+            text = f"no such option: {option}; {meant}" if meant else text
     if as_json or context is None:
         return text
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")

@@ -150,7 +150,7 @@ class Reference:
             raise InvalidInputError(
                 f"{text!r} has {len(found)} selectors, {' and '.join(found)}, which may contradict: pass one of them"
             )
-        from artifactstore.habits import reference_hint  # noqa: PLC0415 - only for a message
+        from artifactstore.habits.calls import reference_hint  # noqa: PLC0415 - only for a message
 
         raise InvalidInputError(f"{text!r} is not a reference{reference_hint(text)}; expected {_FORM}")
 

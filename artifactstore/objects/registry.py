@@ -258,5 +258,10 @@ def _install_hint(name: str) -> str:
 
 def _check_options(chosen: Format, given: Mapping[str, Any], known: Collection[str], verb: str) -> None:
     if unknown := sorted(set(given) - set(known)):
+        from artifactstore.habits.keywords import argument_hint  # noqa: PLC0415 - only for a message
+
         knows = ", ".join(known) or "none"
-        raise InvalidInputError(f"{verb} has no option {', '.join(unknown)} for format {chosen.name!r}; available: {knows}")
+        hints = "".join(argument_hint(verb, one) for one in unknown)
+        raise InvalidInputError(
+            f"{verb} has no option {', '.join(unknown)} for format {chosen.name!r}{hints}; available: {knows}"
+        )

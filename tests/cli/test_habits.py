@@ -13,7 +13,7 @@ import artifactstore
 from artifactstore import InvalidInputError, Store
 from artifactstore.cli import main
 from artifactstore.cli.options import app, time_of
-from artifactstore.habits import COMMANDS, command_hint
+from artifactstore.habits.commands import COMMANDS, OPTIONS, command_hint, option_hint
 
 
 def commands() -> dict[str, object]:
@@ -42,6 +42,51 @@ def test_every_answer_is_a_call_of_a_command_with_its_options(capsys: pytest.Cap
 
 def test_no_command_is_in_the_table_of_those_that_do_not_exist():
     assert {words for words in COMMANDS if " " not in words} & {*commands()} == set()
+
+
+def options_of(command: object) -> set[str]:
+    return {option for one in command.params for option in (*one.opts, *one.secondary_opts)}  # type: ignore[attr-defined]
+
+
+def test_every_answer_for_an_option_is_one_that_exists_and_none_is_for_an_option_that_exists():
+    known = commands()
+    everywhere = {option for one in known.values() for option in options_of(one)}
+    for command, table in OPTIONS.items():
+        own = options_of(known[command]) if command else everywhere
+        assert not own & {*table} or not command, (command, own & {*table})
+        for option, answer in table.items():
+            if answer.startswith("-"):
+                assert any(one in own for one in answer.split("|")), (command, option)
+                continue
+            said = option_hint(command or "ls", option, ())
+            for call in re.findall(r"`artifactstore ([^`]+)`", said):
+                name, *rest = shlex.split(call)
+                assert name in known, said
+                assert {word for word in rest if re.match("--[a-z]|-[a-z]$", word)} <= options_of(known[name]), said
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("runs --filter x", "it is --where here"), ("runs --order-by acc", "it is --sort here"), ("put a b --type model", "it is --kind here"),
+        ("put a b --tags c", "it is --tag here"), ("put a b --message x", "it is --reason here"), ("get a --output-dir b", "`artifactstore get REF FOLDER`"),
+        ("get a -o b", "`artifactstore get REF FOLDER`"), ("ls -R", "`artifactstore tree REF`"), ("ls -la", "`artifactstore versions NAME`"), ("log --oneline", "one row a transaction"),
+        ("log --max_count=3", "it is --limit here"), ("gc -n", "it is --dry-run here"), ("verify --full", "`artifactstore verify --level full`"), ("runs --csv", "`store.runs().to_pandas().to_csv(…)`"),
+    ],
+)  # fmt: skip
+def test_an_option_of_another_tool_is_answered_with_the_one_here(typed: str, answer: str, capsys: pytest.CaptureFixture[str]):
+    assert main(typed.split()) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: no such option: -")
+    assert answer in err.splitlines()[0]
+
+
+def test_a_condition_that_find_took_for_a_text_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    artifactstore.create(tmp_path / "store", cache=None).put(b"x", "n", metrics={"acc": 0.9})
+    assert main(["find", "acc>0.5", "--store", str(tmp_path / "store")]) == 1
+    assert "`artifactstore find --metric 'acc>0.5'` asks for a metric" in capsys.readouterr().err
+    assert main(["find", "nothing", "--store", str(tmp_path / "store")]) == 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Calls that people type from the habits of other tools: each works, or its message has the call that does."""
 
 import copy
+import inspect
 import math
 import operator
 import pickle
@@ -13,7 +14,10 @@ import numpy as np
 import pytest
 
 import artifactstore
-from artifactstore import Artifact, InvalidInputError, NotFoundError, Store, Version, habits
+from artifactstore import Artifact, InvalidInputError, NotFoundError, Store, Version
+from artifactstore.habits import calls as habits
+from artifactstore.habits import keywords
+from artifactstore.runtime.answering import answering
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +306,66 @@ def test_parameters_are_taken_as_training_code_holds_them(store: Store):
     with store.run("parsed", params=argparse.Namespace(depth=8)):  # type: ignore[arg-type]
         pass
     assert store.runs("parsed")[0].params == {"depth": 8}
+
+
+ARGUMENTS = {
+    'store.run("t", config={"a": 1})': "for config= use params={…}",
+    'store.run("t", tags=["x"])': "for tags= use store.registry.describe",
+    'store.run("t", run_id="x")': "for run_id= use id=",
+    'store.run("t", project="p")': "the name groups runs",
+    'store.run("t", parms={})': "did you mean params=?",
+    "store.run()": 'for example with store.run("train", params={"depth": 8}) as run:',
+    'store.runs(filter_string="x")': "for filter_string= use where=",
+    'store.runs(order_by="x")': "for order_by= use sort=",
+    "store.runs(max_results=3)": "for max_results= use limit=",
+    'store.log(author="x")': "for author= use actor=",
+    'store.alias("churn/model:v2", "p", message="x")': "for message= use reason=",
+    'store.versions("churn/model", limit=3)': "a slice: store.versions(name)[-3:]",
+    'store.names(pattern="x")': "store.names('churn/*')",
+    'store.lineage("churn/model", depth=2)': "store.lineage(ref).upstream()",
+    "store.verify(full=True)": 'level="full"',
+    'store.promote("churn/model:v2", "production", "reason")': 'store.promote("churn/model:v7", "production", reason="CR-31")',
+    'store.registry.remove("churn/model:v2", message="x")': "for message= use reason=",
+    "store.maintenance.gc(dryrun=True)": "for dryrun= use dry_run=",
+    'artifactstore.open("x", token="y")': "storage_options={…}",
+    'store.put(b"x", "n", type="model")': "for type= use kind=",
+    'store.get("churn/model", local_dir="out")': 'store.get(ref, to="folder")',
+    'store.get("churn/model", revision="v2")': 'store.get("name:v3")',
+}
+
+
+@pytest.mark.parametrize("call", ARGUMENTS)
+def test_an_argument_of_another_tool_is_answered_with_the_one_here(call: str, store: Store):
+    before = store.head
+    with pytest.raises((TypeError, InvalidInputError)) as error:
+        eval(call, {"store": store, "artifactstore": artifactstore})
+    assert ARGUMENTS[call] in str(error.value)
+    assert "\n" not in str(error.value)
+    assert store.head == before
+
+
+def test_every_answer_for_an_argument_names_one_that_the_method_takes(store: Store):
+    others = {"open": artifactstore.open, "put": None, "get": None, "": None}
+    for method, table in keywords.ARGUMENTS.items():
+        function = others[method] if method in others else getattr(store, method)
+        known = {*inspect.signature(function).parameters} if function is not None else None
+        for argument, answer in table.items():
+            assert known is None or argument not in known, (method, argument)
+            if known is not None and (single := re.fullmatch(r"(\w+)=", answer)):
+                assert single[1] in known, (method, argument)
+
+
+def test_an_error_of_a_type_inside_of_a_call_stays_as_it_is(store: Store):
+    def broken() -> None:
+        len(3)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match=r"^object of type 'int' has no len\(\)$"):
+        answering(broken)()
+    assert inspect.signature(Store.run).parameters.keys() == inspect.signature(Store.run.__wrapped__).parameters.keys()  # type: ignore[attr-defined]
+
+
+def test_names_may_be_asked_for_by_a_pattern(store: Store):
+    assert [one.name for one in store.names("churn/m*")] == ["churn/model"]
+    assert [one.name for one in store.names("*raw")] == ["churn/raw"]
+    assert len(store.names("churn/")) == 2
+    assert not store.names("*x")

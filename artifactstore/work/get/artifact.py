@@ -96,7 +96,7 @@ class Artifact:
     if not TYPE_CHECKING:  # a type checker finds what is missing itself
 
         def __getattr__(self, name: str) -> Any:
-            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.calls import missing  # noqa: PLC0415 - only for a message
 
             raise missing(self, name)
 

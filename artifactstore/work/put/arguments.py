@@ -157,8 +157,13 @@ def check_options(options: Mapping[str, Any], *, is_object: bool) -> PutOptions:
         raise InvalidInputError(f"profile={options['profile']!r}: expected True, False or 'full'")
     unknown = set(options) - set(PutOptions.__annotations__)
     if unknown and not is_object:
-        known = ", ".join(sorted(PutOptions.__annotations__))
-        raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}; expected {known}")
+        from artifactstore.habits.keywords import argument_hint  # noqa: PLC0415 - only for a message
+
+        known, hints = (
+            ", ".join(sorted(PutOptions.__annotations__)),
+            "".join(argument_hint("put", one) for one in sorted(unknown)),
+        )
+        raise InvalidInputError(f"put has no option {', '.join(sorted(unknown))}{hints}; expected {known}")
     if options.get("links", "keep") not in ("keep", "follow"):
         raise InvalidInputError(f"links={options['links']!r}: expected 'keep' or 'follow'")
     for option in ("modes", "rehash", "allow_empty", "verify", "sha256"):

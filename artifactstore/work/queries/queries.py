@@ -1,8 +1,10 @@
 """Queries of an open store: names, versions, find, head."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any, TypedDict
 
 from artifactstore.catalog import versions as catalog
@@ -22,12 +24,14 @@ __all__ = ["Conditions", "find", "head", "names", "versions"]
 
 
 def names(session: Session, prefix: Any = "") -> Rows[Name]:
-    """Return all names that begin with `prefix`."""
+    """Return all names that begin with `prefix`, or that match it, if it is a pattern."""
     if not isinstance(prefix, str):
         raise InvalidInputError(f"prefix must be a str, got {type(prefix).__name__}")
     prefix = full_name(prefix)
+    literal = re.split(r"[*?[]", prefix, maxsplit=1)[0]  # no name has one of these
     with session.query_state() as state, gc_paused():
-        return Rows(Name, catalog.names(state, prefix))
+        found = catalog.names(state, literal)
+        return Rows(Name, found if literal == prefix else [one for one in found if fnmatchcase(one.name, prefix)])
 
 
 def key_completions(session: Session) -> list[str]:

@@ -16,6 +16,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.model.json_values import json_value
 from artifactstore.model.reference import Referable, as_reference, check_name
 from artifactstore.objects.registry import check_expected
+from artifactstore.runtime.answering import answering
 from artifactstore.runtime.remarks import remark
 from artifactstore.work.get import get as _get
 from artifactstore.work.get.artifact import Artifact
@@ -41,6 +42,7 @@ _LONGEST: Final = 100  # characters of a run's id
 _ERROR: Final = 2000  # characters of the error of a failed run
 
 
+@answering
 class Run:
     """A run: `with store.run("train", params={"depth": 8}) as run:`, or `start()` and `finish()` across a notebook's cells.
 
@@ -99,7 +101,7 @@ class Run:
     if not TYPE_CHECKING:  # a type checker finds what is missing itself
 
         def __getattr__(self, name: str) -> Any:
-            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.calls import missing  # noqa: PLC0415 - only for a message
 
             raise missing(self, name)
 

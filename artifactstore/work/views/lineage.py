@@ -12,6 +12,7 @@ from artifactstore.catalog.run_info import RunInfo
 from artifactstore.display.displayed import Displayed
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.graph import Graph, Node
+from artifactstore.runtime.answering import answering
 from artifactstore.work.get.provenance import describe_environments
 from artifactstore.work.queries.resolve import resolve
 from artifactstore.work.reproduce.code import Code
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Lineage", "LineageGraph", "lineage"]
 
 
+@answering
 class LineageGraph(Displayed):
     """A part of the lineage graph; prints as a tree, and can be drawn."""
 
@@ -53,7 +55,7 @@ class LineageGraph(Displayed):
     if not TYPE_CHECKING:  # a type checker finds what is missing itself
 
         def __getattr__(self, name: str) -> Any:
-            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.calls import missing  # noqa: PLC0415 - only for a message
 
             raise missing(self, name)
 
@@ -147,6 +149,7 @@ def _chosen(graph: Graph, start: str, *, kind: str | None, name: str | None, rol
             yield one
 
 
+@answering
 class Lineage:
     """Lineage of one artifact or run, as returned by `store.lineage(ref)`.
 
@@ -188,7 +191,7 @@ class Lineage:
     if not TYPE_CHECKING:  # a type checker finds what is missing itself
 
         def __getattr__(self, name: str) -> Any:
-            from artifactstore.habits import missing  # noqa: PLC0415 - only for a message
+            from artifactstore.habits.calls import missing  # noqa: PLC0415 - only for a message
 
             raise missing(self, name)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from artifactstore.backend.base import Backend
 from artifactstore.backend.connect import connect
 from artifactstore.journal.heads import format_head
+from artifactstore.runtime.answering import answering
 from artifactstore.work.session.session import Session
 from artifactstore.work.settings.settings import DEFAULT, cache_folder, find_url
 
@@ -30,6 +31,7 @@ __all__ = ["Maintenance", "examine_url"]
 WEEK = timedelta(days=7)
 
 
+@answering
 class Maintenance:
     """Upkeep of one open store, as returned by `Store.maintenance`."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from artifactstore.catalog.rows import Rows
 from artifactstore.model.graph import Node
 from artifactstore.model.reference import Referable, as_reference
+from artifactstore.runtime.answering import answering
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.registry import gates as _gates
 from artifactstore.work.registry import holds as _holds
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Registry"]
 
 
+@answering
 class Registry:
     """What a store's artifacts may become, who says so, and what must stay, as returned by `Store.registry`."""
 
