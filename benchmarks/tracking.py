@@ -60,7 +60,9 @@ else:
 seconds = time.perf_counter() - start
 after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 work = sum(b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(before, after))
-print(json.dumps({"seconds": seconds, "work": work, "peak": after[0].ru_maxrss * 1024}))
+with open("/proc/self/status") as status:  # `getrusage` would count the memory of the process that started this one
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+print(json.dumps({"seconds": seconds, "work": work, "peak": peak * 1024}))
 """
 
 
