@@ -54,6 +54,7 @@ COMMANDS: Final = {
     **dict.fromkeys(("plots", "plot"), "`show RUN` draws the course of each metric; `runs --columns name,metrics.auc` has the numbers"),
     **dict.fromkeys(("compare", "changes", "cmp"), "`diff A B`, or `why A B`"),
     **dict.fromkeys(("blame", "explain"), "`why A B`"),
+    **dict.fromkeys(("who", "whodunit", "author", "owner"), "`show REF`, or `log NAME`"),
     **dict.fromkeys(("dag", "graph", "provenance", "upstream", "parents", "ancestors", "deps", "view-lineage"), "`lineage REF`"),
     **dict.fromkeys(("downstream", "children", "descendants", "used-by", "dependents"), "`lineage REF --down`, or `impact REF`"),
     **dict.fromkeys(("fix", "heal", "rebuild-index"), "`repair --source COPY`"),

@@ -25,9 +25,12 @@ _NAME: Final = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*", re.ASCII)
 _ALIAS: Final = re.compile(_SEGMENT, re.ASCII)
 _VERSION: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 _LIKE_VERSION: Final = re.compile(r"v[0-9]+", re.ASCII)  # v0 and v007 are not versions, but look like one
-_DIGEST: Final = re.compile(r"(blake3|sha256):([0-9a-f]{6,64})(?:/(.+))?", re.ASCII | re.DOTALL)
+_LEAST: Final = 6  # digits of a digest that are enough where only one artifact begins so
+_HEX: Final = rf"[0-9a-f]{{{_LEAST},64}}"
+_DIGEST: Final = re.compile(rf"(blake3|sha256):({_HEX})(?:/(.+))?", re.ASCII | re.DOTALL)
+_LIKE_DIGEST: Final = re.compile(r"(?:[^:@/]+(?:/[^:@/]+)*@)?(?:blake3|sha256):([^/]*)(?:/.*)?", re.ASCII | re.DOTALL)
 _SELECTED: Final = re.compile(
-    rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):([0-9a-f]{{6,64}}))(?:/(.+))?", re.ASCII | re.DOTALL
+    rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):({_HEX}))(?:/(.+))?", re.ASCII | re.DOTALL
 )
 _SELECTOR: Final = re.compile(r"@(?:blake3|sha256):[0-9a-f]+|:[A-Za-z0-9._-]+", re.ASCII)
 _SEVERAL: Final = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)((?:@(?:blake3|sha256):[0-9a-f]+|:{_SEGMENT})+)", re.ASCII)
@@ -133,6 +136,10 @@ class Reference:
             raise InvalidInputError(f"a reference must be a str, not {type(text).__name__}: {_FORM}")
         if (match := _DIGEST.fullmatch(text)) is not None:
             return cls(None, digest=(match[1], match[2]), path=match[3])
+        if (match := _LIKE_DIGEST.fullmatch(text)) is not None and not re.fullmatch(_HEX, match[1], re.ASCII):
+            raise InvalidInputError(
+                f"{text!r} is not a reference: a digest has 64 digits of 0 to 9 and a to f, of which the first {_LEAST} are the least, got {match[1]!r}"
+            )
         if (match := _SELECTED.fullmatch(text)) is not None:
             name, word, path = check_name(match[1]), match[2], match[5]
             if match[3] is not None:

@@ -297,3 +297,24 @@ def test_a_bundle_that_is_taken_for_a_store_is_answered_with_how_to_read_it(
     (url,) = re.findall(r"is read as (zip://\S+),", capsys.readouterr().err)
     assert main(["ls", "--store", url]) == 0
     assert "churn/model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("show blake3:5a3b", "a digest has 64 digits of 0 to 9 and a to f"),
+        ("show blake3:5a3b6c1f…", "a digest has 64 digits"),
+        ("show n@blake3:5A3B6C", "a digest has 64 digits"),
+        ("log n:v1", "`artifactstore log --ref n:v1`"),
+        ("export n --as pdf --to x", "expected one of openlineage, prov, slsa, ro-crate, ml-bom, dossier, "),
+    ],
+)
+def test_what_is_almost_right_is_told_what_is_meant(typed: str, answer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    made = artifactstore.create(tmp_path / "store", cache=None).put(b"x", "n")
+    words = ["--store", str(tmp_path / "store")]
+    assert main([*typed.split(), *words]) == 2
+    assert answer in capsys.readouterr().err
+    digits = made.digest.removeprefix("blake3:")[:8]
+    assert main(["show", digits, *words]) == 3
+    assert f"a digest begins so: blake3:{digits}" in capsys.readouterr().err
+    assert main(["show", f"blake3:{digits}", *words]) == 0

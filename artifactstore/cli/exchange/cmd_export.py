@@ -1,6 +1,6 @@
 """The command `export`: lineage in a standard format, or an artifact in the form that another system takes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -13,13 +13,15 @@ from artifactstore.printable import json_escaped
 
 __all__ = ["export"]
 
+_STANDARDS: Final = ("openlineage", "prov", "slsa", "ro-crate", "ml-bom")
+
 
 @app.command()
 def export(
     ref: Ref,
     standard: Annotated[
         str,
-        typer.Option("--as", help=f"{', '.join(('openlineage', 'prov', 'slsa', 'ro-crate', 'ml-bom', *EXPORTS))} or dossier."),
+        typer.Option("--as", help=f"{', '.join((*_STANDARDS, *EXPORTS))} or dossier."),
     ],
     to: Annotated[
         str | None,
@@ -53,6 +55,10 @@ def export(
         else:
             printing.echo(path)
         return
+    if standard not in {*_STANDARDS, "dossier"}:
+        raise InvalidInputError(
+            f"nothing is exported as {standard!r}: expected one of {', '.join((*_STANDARDS, 'dossier', *EXPORTS))}"
+        )
     if odd := [f"--{key}" for key, value in theirs.items() if value is not None]:
         raise InvalidInputError(f"{', '.join(odd)} cannot be used: not an option of {standard}")
     from artifactstore.work.export.record import as_text  # noqa: PLC0415 - loads the standards only if needed

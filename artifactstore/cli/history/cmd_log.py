@@ -93,7 +93,10 @@ def _subject(subject: str, name: str | None, alias: str | None) -> tuple[str, st
     """
     found, sign, word = subject.partition(":")
     if sign and (not word or re.fullmatch(r"v\d+|latest", word)):
-        raise InvalidInputError(f"{subject!r}: expected NAME or NAME:ALIAS; the log is of names: `artifactstore log {found}`")
+        raise InvalidInputError(
+            f"{subject!r}: expected NAME or NAME:ALIAS, for the log is of names: `artifactstore log {found}`, or "
+            f"`artifactstore log --ref {subject}` for all that speaks of that version"
+        )
     if name not in (None, found) or (sign and alias not in (None, word)):
         raise InvalidInputError(
             f"{subject} contradicts " + (f"--name {name}" if name not in (None, found) else f"--alias {alias}")

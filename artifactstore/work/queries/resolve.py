@@ -6,7 +6,7 @@ from typing import Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.spill.table import keys_with_prefix
-from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.errors import ArtifactStoreError, InvalidInputError, NotFoundError
 from artifactstore.work.session.session import Session
 
 __all__ = ["resolve"]
@@ -38,7 +38,19 @@ def resolve(session: Session, ref: str) -> tuple[str, bool]:
         if named:
             several = f"{len(named)} runs have" if len(named) > 1 else "a run has"
             raise NotFoundError(f"{error}; {several} this name: pass an id, {' or '.join(named[: -_NAMED - 1 : -1])}") from error
-        raise NotFoundError(f"{error}; no run's id and no commit begins with it either") from error
+        digest = f"; a digest begins so: blake3:{ref}" if _is_digest(session, ref) else ""
+        raise NotFoundError(f"{error}; no run's id and no commit begins with it either{digest}") from error
+
+
+def _is_digest(session: Session, text: str) -> bool:
+    """Whether the digest of one artifact begins so, as people copy it from a list."""
+    if not _COMMIT.fullmatch(text):
+        return False
+    try:
+        session.resolve(f"blake3:{text}")
+    except ArtifactStoreError:
+        return False
+    return True
 
 
 _SHOWN: Final = 12  # characters of a run's id
