@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.ancestry import code_of
 from artifactstore.catalog.fold.state import State
+from artifactstore.catalog.parent_run import ParentRun, parent_of_job
 from artifactstore.errors import NotFoundError, UnsupportedError
 from artifactstore.model.encoding import parse_time
 from artifactstore.runtime.records import dataclass
@@ -89,6 +90,11 @@ class RunInfo:
     def job(self) -> dict[str, str]:
         """The variables of the scheduler, such as `SLURM_JOB_ID`, of the job that worked for it last; empty outside of one."""
         return self.jobs[-1] if self.jobs else {}
+
+    @property
+    def scheduled_by(self) -> ParentRun | None:
+        """The run of another system that it was started by, as OpenLineage's integrations pass it on; of the job that worked for it last."""
+        return parent_of_job(self.job)
 
     @property
     def ref(self) -> str:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from artifactstore.catalog.parent_run import PARENT, ROOT
 from artifactstore.cli import printing
 from artifactstore.display.values import BARS, counted, format_value, moment, sparkline
 
@@ -33,6 +34,7 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
         "started": f"{moment(run.started)} UTC by {run.actor}",
         "took": None if run.seconds is None else f"{run.seconds:.1f} s",
         "parent": run.parent,
+        "scheduler": _scheduler(run),
         "command": " ".join(run.command),
         "job": _job(run),
         "params": tuple(f"{key} = {format_value(value)}" for key, value in run.params.items()),
@@ -51,11 +53,19 @@ def show_run(store: Any, run: Any, *, as_json: bool) -> None:
     printing.outline(record_outline(facts, None, {}))
 
 
+def _scheduler(run: Any) -> tuple[str, ...]:
+    """Return the run of another system that a run was started by, and the one that this began with."""
+    above = run.scheduled_by
+    if above is None:
+        return ()
+    return (str(above), *((f"under {above.root}",) if above.root is not None else ()))
+
+
 def _job(run: Any) -> str | None:
     if not run.jobs:
         return None
-    words = " ".join(f"{key}={value}" for key, value in run.job.items())
-    return words if len(run.jobs) == 1 else f"{words} (the last of {len(run.jobs)})"
+    words = " ".join(f"{key}={value}" for key, value in run.job.items() if key not in {PARENT, ROOT})
+    return None if not words else words if len(run.jobs) == 1 else f"{words} (the last of {len(run.jobs)})"
 
 
 def _divided(outputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:

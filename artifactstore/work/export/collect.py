@@ -9,6 +9,8 @@ from uuid import NAMESPACE_URL, uuid5
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import code_of, reachable
+from artifactstore.catalog.parent_run import ParentRun, parent_of_job
+from artifactstore.catalog.run_info import jobs_of
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
@@ -71,6 +73,10 @@ def _run(state: State, store: str, run: str) -> RunOf:
     while above is not None and above in state.runs and all(above != one.id for one in parents) and above != run:
         parents.append(_ref(state, store, above))
         above = state.runs[above].get("parent")
+    own_jobs = _started_by(state, [_ref(state, store, run)])
+    started_by = own_jobs[0] if own_jobs else None
+    around = _started_by(state, parents)
+    top = next(iter([*own_jobs, *around]), None)
     code_digest, about = code_of(state, run)
     edges = state.edges.get(run, ())
     environment = next((edge["digest"] for edge in edges if _is_environment(state, edge)), None)
@@ -83,6 +89,8 @@ def _run(state: State, store: str, run: str) -> RunOf:
         actor=row["actor"],
         params=row.get("params", {}),
         parents=tuple(parents),
+        above=started_by if started_by not in around else None,
+        top=None if top is None else top.root or top,
         error=row.get("error"),
         command=tuple(row.get("command", ())),
         metrics=dict(sorted(state.metrics.get(f"run:{run}", {}).items())),
@@ -92,6 +100,12 @@ def _run(state: State, store: str, run: str) -> RunOf:
         inputs=_edges(edge for edge in edges if edge["fact"] == "used" and edge["digest"] not in own),
         outputs=_edges(edge for edge in edges if edge["fact"] == "produced"),
     )
+
+
+def _started_by(state: State, runs: Sequence[RunRef]) -> list[ParentRun]:
+    """Return the runs of other systems that started some runs: of each run, that of its newest job first."""
+    jobs = (job for run in runs for job in reversed(jobs_of(state.runs[run.id])))
+    return [found for job in jobs if (found := parent_of_job(job)) is not None]
 
 
 def _is_environment(state: State, edge: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
 
+from artifactstore.catalog.parent_run import ParentRun
 from artifactstore.model.encoding import parse_time
 from artifactstore.work.export.record import PRODUCER, Edge, Item, Record, RunOf, RunRef
 
@@ -90,13 +91,16 @@ def _run_facets(record: Record, run: RunOf, namespace: str) -> dict[str, Any]:
     if run.params:
         fields = [{"key": key, "value": _text(value)} for key, value in sorted(run.params.items())]
         facets["executionParameters"] = _facet("1-0-0/ExecutionParametersRunFacet", parameters=fields)
-    if run.parents:
-        above, top = run.parents[0], run.parents[-1]
+    above = run.above or next(iter(run.parents), None)
+    if above is not None:
+        top = run.top or run.parents[-1]
         facets["parent"] = _facet("1-2-0/ParentRunFacet", **_named(above, namespace), root=_named(top, namespace))
     return facets
 
 
-def _named(ref: RunRef, namespace: str) -> dict[str, Any]:
+def _named(ref: RunRef | ParentRun, namespace: str) -> dict[str, Any]:
+    if isinstance(ref, ParentRun):
+        return {"run": {"runId": ref.run}, "job": {"namespace": ref.namespace, "name": ref.job}}
     return {"run": {"runId": run_id(ref)}, "job": {"namespace": namespace, "name": ref.name}}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from artifactstore.catalog.parent_run import ParentRun
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.version import VERSION
 
@@ -179,6 +180,8 @@ class RunOf:
         actor: of its start.
         params: its parameters.
         parents: the enclosing run, then the next one …
+        above: the run of another system that started it, if that is nearer than its enclosing run.
+        top: the run of another system that everything began with, if one is known.
         error: of a failed run.
         command: of its program.
         metrics: its own.
@@ -197,6 +200,8 @@ class RunOf:
     actor: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     parents: tuple[RunRef, ...] = ()
+    above: ParentRun | None = None
+    top: ParentRun | None = None
     error: str | None = None
     command: tuple[str, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+from artifactstore.work.runs.capture.parent_run import parent_variables
 from artifactstore.work.runs.json_safe import escape_undecodable
 from artifactstore.work.secrets import captured
 
@@ -25,4 +26,4 @@ def job(variables: Mapping[str, str]) -> dict[str, str]:
     patterns = [name for name in _VARIABLES if "*" in name]
     chosen = sorted(name for name in variables if name in exact or any(fnmatchcase(name, one) for one in patterns))
     found: dict[str, str] = captured({name: escape_undecodable(variables[name][:_LONGEST]) for name in chosen if variables[name]})
-    return found
+    return found | parent_variables(variables)
