@@ -60,6 +60,8 @@ KEPT: dict[str, tuple[Any, list[int]]] = {
     "every fourth": ({"every": 4}, [0, 4, 8, 9]),
     "the least loss": ({"last": 1, "min": "loss"}, [5, 9]),
     "the largest loss": ({"last": 1, "max": "loss"}, [0, 9]),
+    "the three of the least loss": ({"min": "loss", "best": 3}, [4, 5, 6, 9]),
+    "the three of the largest loss": ({"max": "loss", "best": 3}, [0, 1, 9]),
     "a metric that none has": ({"last": 2, "min": "other"}, [8, 9]),
     "all rules": ({"last": 2, "every": 6, "min": "loss"}, [0, 5, 6, 8, 9]),
     "more than there are": (100, [*range(10)]),
@@ -118,7 +120,23 @@ def test_a_folder_comes_back_as_files(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "keep", [0, -1, True, "last", {}, {"newest": 1}, {"last": 0}, {"every": 1.5}, {"max": ""}, {"min": 3}, [1], {"last": True}]
+    "keep",
+    [
+        0,
+        -1,
+        True,
+        "last",
+        {},
+        {"newest": 1},
+        {"last": 0},
+        {"every": 1.5},
+        {"max": ""},
+        {"min": 3},
+        [1],
+        {"last": True},
+        {"best": 2},
+        {"min": "loss", "best": 0},
+    ],
 )
 def test_a_rule_that_makes_no_sense_stores_nothing(store: Store, keep: Any) -> None:
     with store.run("train", code=False) as run:

@@ -34,9 +34,14 @@ class State:
         numbered = any(isinstance(key, int) for one in (obj, *obj.values()) if isinstance(one, dict) for key in one)
         return set(obj) == _OPTIMIZER or (numbered and _has_tensor(obj))
 
+    @staticmethod
+    def is_storable(obj: Any) -> bool:
+        """Return whether `format="state"` can store `obj`."""
+        return isinstance(obj, Mapping) and _is_plain(obj)
+
     def write(self, obj: Any, folder: WriteFolder) -> None:
         """Write the tensors, and their containers."""
-        if not isinstance(obj, Mapping) or not _is_plain(obj):
+        if not self.is_storable(obj):
             raise InvalidInputError(
                 "format='state' stores nested dicts (with str or int keys), lists and tuples of tensors, numbers, texts and None"
             )

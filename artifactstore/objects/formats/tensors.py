@@ -8,7 +8,7 @@ and equal tensors give equal bytes.
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,7 @@ from artifactstore.objects.key_order import note_order, with_order
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Tensors", "parse_header"]
+__all__ = ["Tensors", "bytes_of", "code_of", "header_bytes", "order_of", "parse_header"]
 
 _FILE: Final = "model.safetensors"
 _TIED: Final = "artifactstore.tied"  # metadata: JSON object, name → name of the tensor whose memory it shares
@@ -103,7 +103,7 @@ class Tensors:
         if tied:
             metadata[_TIED] = json.dumps(tied, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         names = sorted(kept, key=lambda one: (_RANKS[_dtype(kept[one])], one))
-        folder.add(_FILE, _header(kept, names, metadata), *(_bytes_of(name, kept[name]) for name in names))
+        folder.add(_FILE, _header(kept, names, metadata), *(bytes_of(name, kept[name]) for name in names))
         if _TYPE not in metadata:
             note_order(folder, dict.fromkeys(obj))
 
@@ -181,7 +181,8 @@ def _dtype(tensor: "torch.Tensor") -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _bytes_of(name: str, tensor: "torch.Tensor") -> memoryview:
+def bytes_of(name: str, tensor: "torch.Tensor") -> memoryview:
+    """Return the bytes of a tensor, in the order of its elements; a copy only if they are not in memory like that."""
     import torch  # noqa: PLC0415
 
     try:
@@ -194,17 +195,35 @@ def _bytes_of(name: str, tensor: "torch.Tensor") -> memoryview:
 
 
 def _header(kept: "Mapping[str, torch.Tensor]", names: list[str], metadata: dict[str, str]) -> bytes:
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    rows = [(name, _CODES[_dtype(one)], one.shape, one.numel() * one.element_size()) for name in names for one in (kept[name],)]
+    return header_bytes(rows, metadata)
+
+
+def header_bytes(rows: Iterable[tuple[str, str, Sequence[int], int]], metadata: Mapping[str, str]) -> bytes:
+    """Return the beginning of a safetensors file.
+
+    Args:
+        rows: of each tensor, in the order of the data: its name, its dtype as safetensors calls it, shape, bytes.
+        metadata: texts to keep with it.
+    """
+    found: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     at = 0
-    for name in names:
-        tensor = kept[name]
-        end = at + tensor.numel() * tensor.element_size()
-        code = _CODES[_dtype(tensor)]
-        header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [at, end]}
-        at = end
-    raw = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    for name, code, shape, size in rows:
+        found[name] = {"dtype": code, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    raw = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
     return struct.pack("<Q", len(raw)) + raw
+
+
+def code_of(dtype: "torch.dtype") -> str | None:
+    """Return what safetensors calls a dtype, or None if it has no word for it."""
+    return _CODES.get(str(dtype).removeprefix("torch."))
+
+
+def order_of(code: str) -> int:
+    """Return the place of a dtype in a file: the wide ones come first, so that all are aligned."""
+    return _RANKS[_DTYPES[code][0]]
 
 
 def parse_header(file: Any, size: int) -> tuple[dict[str, tuple[str, list[int], int, int]], dict[str, str], int]:

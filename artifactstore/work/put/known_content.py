@@ -10,6 +10,7 @@ from artifactstore.content.manifests.hooks import HookIndex, select
 from artifactstore.content.manifests.manifest import Manifest, manifest_key
 from artifactstore.content.manifests.parquet import encode
 from artifactstore.content.packs.known_chunks import FalseChunksError, KnownChunks
+from artifactstore.content.read.open_file import prove
 from artifactstore.errors import CorruptionError, FormatError, NotFoundError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import new_id
@@ -17,7 +18,7 @@ from artifactstore.model.facts import Fact
 from artifactstore.runtime.remarks import remark
 from artifactstore.work.session.session import Session
 
-__all__ = ["candidates", "distrust", "fresh_hooks", "known_chunks", "store_manifest"]
+__all__ = ["candidates", "distrust", "fresh_hooks", "known_chunks", "proves", "store_manifest"]
 
 _CANDIDATES: Final = 2  # newest versions of the same name whose chunks are compared
 _CANDIDATE_ROWS: Final = 1_500_000  # files and chunks of candidates, so that a million files fit the memory limit
@@ -129,3 +130,21 @@ def distrust(session: Session, distrusted: set[str], false: FalseChunksError) ->
         text = f"{what} is false and is not used: {false}; `artifactstore verify --level frames` names the entry and the actor"
         remark(text)
     distrusted |= digests
+
+
+def proves(session: Session, own: Manifest | None, manifest: Manifest) -> str | None:
+    """Return a path whose chunks in another writer's manifest of the same files are not those of the file, or None.
+
+    Args:
+        session: the store, from which a file is read to know.
+        own: this machine's manifest of the same files.
+        manifest: the other one.
+    """
+    for row in range(len(manifest.paths)):
+        if manifest.is_proven(row) or (own is not None and manifest.same_chunks(own, row)):
+            continue
+        try:
+            prove(session.backend, manifest, row)
+        except CorruptionError:
+            return manifest.paths[row]
+    return None

@@ -15,11 +15,11 @@ from artifactstore.catalog.fold.judge import versions_after
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Resolved
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.read.open_file import open_chunks, prove
+from artifactstore.content.read.open_file import open_chunks
 from artifactstore.content.side_content import parse_sha256, read_side
 from artifactstore.content.write.ingested import Ingested
 from artifactstore.content.write.layer import Layers, lay_over
-from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError
+from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Reference
 from artifactstore.runtime.file_locks import single_flight
@@ -27,6 +27,7 @@ from artifactstore.work.get.artifact import record_of
 from artifactstore.work.get.taint_check import check_taint
 from artifactstore.work.put.arguments import PutRequest
 from artifactstore.work.put.filters import Excluder
+from artifactstore.work.put.known_content import proves
 from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.prepared import Batch, Prepared
 from artifactstore.work.session.session import Session
@@ -192,15 +193,7 @@ class Onto:
 
     def proves(self, manifest: Manifest) -> str | None:
         """Return a path whose chunks in another writer's manifest of the same files are not those of the file, or None."""
-        own = None if self._merged is None else self._merged.manifest
-        for row in range(len(manifest.paths)):
-            if manifest.is_proven(row) or (own is not None and manifest.same_chunks(own, row)):
-                continue
-            try:
-                prove(self._session.backend, manifest, row)
-            except CorruptionError:
-                return manifest.paths[row]
-        return None
+        return proves(self._session, None if self._merged is None else self._merged.manifest, manifest)
 
     def facts(self, facts: list[Fact]) -> list[Fact]:
         """Return the facts of the put, with what they expect, and with what the current run has built on."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.versions import Version
@@ -38,7 +38,8 @@ from artifactstore.work.put.arguments import (
 )
 from artifactstore.work.put.copy import copy
 from artifactstore.work.put.filters import hint_secret
-from artifactstore.work.put.known_content import candidates, distrust, fresh_hooks, known_chunks, store_manifest
+from artifactstore.work.put.known_content import candidates, distrust, fresh_hooks, known_chunks, proves, store_manifest
+from artifactstore.work.put.parts import Parts
 from artifactstore.work.put.resume import Uploads
 from artifactstore.work.put.sources import PutSource, find, find_onto, found_object, is_object
 from artifactstore.work.session.commit import commit
@@ -50,6 +51,10 @@ from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import refuse_if_moved
 from artifactstore.work.tracking.current_run import current, is_in_run
 from artifactstore.work.workers.crew import check_executor
+
+if TYPE_CHECKING:
+    from artifactstore.work.put.distribute import Distributed
+    from artifactstore.work.session.manifests import Proves
 
 __all__ = ["PutSource", "found_object", "listed", "prepare", "put", "put_listed"]
 
@@ -64,7 +69,7 @@ def put(
         if (
             source is not None
             and is_object(source, options or {})
-            and not isinstance(source, Artifact | Version)
+            and not isinstance(source, Artifact | Version | Parts)
             and is_in_run(session)
         ):
             from artifactstore.work.put.keep import keep  # noqa: PLC0415 - only for a put that has failed
@@ -89,6 +94,8 @@ def _put(
     found = listed(session, source, request, left, given)
     if found.onto is not None:
         request = found.onto.request(request, kind)
+    if executor is not None and found.parts is not None:
+        raise InvalidInputError("executor= cannot be used: the content is stored already")
     found.executor = executor
     made = put_listed(session, found, request, reason)
     if found.root and found.onto is None:
@@ -109,7 +116,7 @@ def listed(
     Raises:
         InvalidInputError: it does not exist, cannot be stored, or an option does not apply to it.
     """
-    an_object = onto is None and is_object(source, options)
+    an_object = onto is None and is_object(source, options) and not isinstance(source, Parts)
     chosen = check_options(options, is_object=an_object)
     found = find(session, source, chosen, request) if onto is None else find_onto(session, source, chosen, request, onto)
     found.verify, found.sha256 = chosen.get("verify", False), chosen.get("sha256", False)
@@ -165,6 +172,8 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
         wanted = candidates(state, request.name)
         if found.onto is not None:
             alive_at = found.onto.begin(state)
+        elif found.parts is not None:
+            alive_at = found.parts.begin(state)
         elif found.hint and not found.may_be_empty and not found.folder.files and not found.folder.links:
             _refuse_emptied(state, request)
     folder = found.folder
@@ -180,7 +189,7 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
         hint_secret(path for path, digest in zip(folder.paths, known_digests, strict=True) if digest is None)
     if found.likely_known:
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
-    if found.onto is None and folder.files and all(digest is not None for digest in known_digests):
+    if found.onto is None and found.parts is None and folder.files and all(digest is not None for digest in known_digests):
         digest = _identity(found, known_digests, core.algorithm)
         held = session.holds(str(digest), read=found.verify, proves=partial(first_false_file, folder.files))
         if held and not _lacks_sha256(session, found, str(digest)):
@@ -227,15 +236,16 @@ def _store(
     started = time.time_ns()
     sha256 = (request.kind == "model" or found.sha256) and core.algorithm != "sha256"
     reads = sha256 and found.digests is None  # a stream's was computed while it was stored
-    others = None
+    others: Distributed | Parts | None = found.parts
     if found.executor is not None:
         from artifactstore.work.put.distribute import distribute  # noqa: PLC0415 - only for a put by several workers
 
         others = distribute(session, found.executor, folder, known_digests, known, sha256=sha256, url=found.url)
         known_digests = others.digests
-        for one in others.manifests:
-            known.add(one)
         sha256 = sha256 and len(others.sha256) < len(folder.files)
+        reads = reads and sha256
+    for one in others.manifests if others is not None else ():
+        known.add(one)
     made_by = ingest(
         session.backend,
         folder,
@@ -253,6 +263,8 @@ def _store(
         own, hashed = done.packs, done.hashed
         if others is not None:
             own, hashed, done.sha256 = {*own, *others.packs}, chain(hashed, others.hashed), done.sha256 or others.sha256
+            for one in others.manifests:
+                done.manifest.deltas |= one.deltas
         check_reused(done.manifest, own, known, core.footers, read=found.verify)
         noting = threading.Thread(target=core.stats.store, args=(hashed,), kwargs={"hashed_at": started})
         noting.start()
@@ -302,8 +314,12 @@ def _finish_manifest(session: Session, found: PutSource, done: Ingested) -> tupl
 
 
 def _holds(session: Session, found: PutSource, done: Ingested, digest: str) -> bool:
-    proves = found.onto.proves if found.onto is not None else partial(first_false_file, done.files, own=done.manifest)
-    held = session.holds(digest, read=found.verify, proves=proves)
+    shown: Proves = partial(first_false_file, done.files, own=done.manifest)
+    if found.onto is not None:
+        shown = found.onto.proves
+    elif found.parts is not None:
+        shown = partial(proves, session, done.manifest)
+    held = session.holds(digest, read=found.verify, proves=shown)
     return held and not _lacks_sha256(session, found, digest)
 
 

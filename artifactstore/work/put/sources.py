@@ -23,6 +23,7 @@ from artifactstore.runtime.remarks import remark
 from artifactstore.work.put.arguments import FolderOptions, PutOptions, PutRequest
 from artifactstore.work.put.filters import Excluder
 from artifactstore.work.put.known_content import candidates
+from artifactstore.work.put.parts import Parts
 from artifactstore.work.put.streams import is_stream, take_in
 from artifactstore.work.session.caches import is_cache
 from artifactstore.work.session.session import Session
@@ -59,6 +60,7 @@ class PutSource:
     url: tuple[str, Mapping[str, Any]] | None = None  # where its files come from, if that is a URL
     digests: list[bytes | None] | None = None  # of its files, if they are known
     onto: "Onto | None" = None  # the artifact that its files are laid over
+    parts: Parts | None = None  # the stored parts that its files are in
     hint: bool = False  # whether to warn of files that look like secrets, once
 
 
@@ -73,6 +75,11 @@ def find(session: Session, source: Any, options: PutOptions, request: PutRequest
     Raises:
         InvalidInputError: it does not exist, cannot be stored, or an option does not apply to it.
     """
+    if isinstance(source, Parts):
+        if options:
+            raise InvalidInputError(f"{', '.join(sorted(options))} cannot be used: the content is stored already")
+        files, digests = source.folder(session)
+        return PutSource(files, parts=source, digests=digests)
     if is_object(source, options):
         for option in ("exclude", "links", "modes", "rehash", "source_options", "allow_empty"):
             if option in options:

@@ -16,7 +16,7 @@ from artifactstore.runtime.remarks import remark
 __all__ = ["ROLE", "Keep", "name_of", "newest", "of_run", "prune"]
 
 ROLE: Final = "checkpoint"
-_KEYS: Final = ("last", "every", "max", "min")
+_KEYS: Final = ("last", "every", "max", "min", "best")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,16 @@ class Keep:
     Attributes:
         last: so many of the newest.
         every: those whose step is divisible by it.
-        max: the one with the largest value of this metric.
-        min: the one with the smallest value of this metric.
+        max: those with the largest values of this metric.
+        min: those with the smallest values of this metric.
+        best: how many of these.
     """
 
     last: int = 1
     every: int | None = None
     max: str | None = None
     min: str | None = None
+    best: int = 1
 
     @classmethod
     def of(cls, given: Any) -> "Keep":
@@ -47,13 +49,16 @@ class Keep:
         if not isinstance(values, Mapping) or not values or not set(values) <= set(_KEYS):
             raise InvalidInputError(f"keep={given!r:.200}: {form}")
         for key, value in values.items():
-            kind, what = (int, "a number of at least 1") if key in {"last", "every"} else (str, "the name of a metric")
+            kind, what = (int, "a number of at least 1") if key in {"last", "every", "best"} else (str, "the name of a metric")
             if not isinstance(value, kind) or isinstance(value, bool) or not value or (isinstance(value, int) and value < 1):
                 raise InvalidInputError(f"keep={given!r:.200}: {key} must be {what}; {form}")
+        if "best" in values and not values.keys() & {"min", "max"}:
+            raise InvalidInputError(f"keep={given!r:.200}: best= is how many stay by a metric: pass min= or max=, too; {form}")
         return cls(**values)
 
     def __str__(self) -> str:
-        return ", ".join(f"{key} {value}" for key in _KEYS if (value := getattr(self, key)) is not None)
+        said = {key: value for key in _KEYS if (value := getattr(self, key)) is not None and (key, value) != ("best", 1)}
+        return ", ".join(f"{key} {value}" for key, value in said.items())
 
     def goes(self, checkpoints: "Sequence[Checkpoint]") -> list["Checkpoint"]:
         """Return those that go, oldest first; the newest always stays.
@@ -64,10 +69,10 @@ class Keep:
         stay = {one.version for one in checkpoints[-self.last :]}
         if self.every is not None:
             stay.update(one.version for one in checkpoints if one.step is not None and one.step % self.every == 0)
-        for metric, best in ((self.max, max), (self.min, min)):
-            measured = [one for one in checkpoints if metric is not None and metric in one.metrics]
-            if measured:
-                stay.add(best(measured, key=lambda one: one.metrics[str(metric)]).version)
+        for metric, sign in ((self.max, -1), (self.min, 1)):
+            if metric is not None:
+                measured = [(sign * one.metrics[metric], one.version) for one in checkpoints if metric in one.metrics]
+                stay.update(version for _, version in sorted(measured)[: self.best])
         return [one for one in checkpoints if one.version not in stay]
 
 
