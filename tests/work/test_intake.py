@@ -246,3 +246,27 @@ def test_wrong_calls_change_nothing(store: Store, wrong: object) -> None:
 def test_an_import_is_no_part_of_a_batch(store: Store) -> None:
     with store.batch(), pytest.raises(InvalidInputError, match="batch"):
         store.maintenance.intake("elsewhere", "x")
+
+
+def test_edges_come_later_to_a_run_that_was_brought_and_never_to_one_of_our_own(store: Store, tmp_path: Path) -> None:
+    bring(store, tmp_path)
+    with store.run("ours", id="ours") as own:
+        own.put({"x": 1}, "own")
+
+    def add(*, dry_run: bool = False) -> list[bool]:
+        with store.maintenance.intake("elsewhere", "file:///there", dry_run=dry_run) as intake:
+            outputs = [("e/data:v1", "late"), ("e/model", None), ("e/data:v1", "again")]
+            return [intake.add_edges(run, time=THEN, actor=JANE, outputs=outputs) for run in ("elsewhere-7", "ours", "unknown")]
+
+    before = len(store.log())
+    assert add(dry_run=True) == [False, False, False]
+    assert len(store.log()) == before
+    assert add() == [True, False, False]
+    assert "elsewhere-7" in {one.id for one in store.lineage("e/data:v1").upstream()}
+    assert "ours" not in {one.id for one in store.lineage("e/data:v1").upstream()}
+    entries = len(store.log())
+    assert add() == [False, False, False]
+    assert len(store.log()) == entries
+    with store.maintenance.intake("elsewhere", "file:///there") as intake, pytest.raises(NotFoundError):
+        intake.add_edges("elsewhere-7", time=THEN, inputs=[("e/none", None)])
+    assert store.verify(level="full").ok

@@ -119,8 +119,19 @@ class RemoteFiles:
         Raises:
             BackendError: that cannot be found out.
         """
+        about = self.about(key)
+        if about is None or about["type"] != "file" or about.get("size") is None:
+            return None
+        return RemoteFile(self, key, int(about["size"]))
+
+    def about(self, key: str) -> Mapping[str, Any] | None:
+        """Return what fsspec reports of a file or a folder, or None if there is none.
+
+        Raises:
+            BackendError: that cannot be found out.
+        """
         try:
-            info = self._fs.info(f"{self._root}/{key}")
+            found: Mapping[str, Any] = self._fs.info(f"{self._root}/{key}")
         except FileNotFoundError as error:
             if not _is_unreachable(error.__cause__):
                 return None
@@ -128,7 +139,7 @@ class RemoteFiles:
         except Exception as error:  # noqa: BLE001 - as above
             failure = self.failure(key, error)
         else:
-            return None if info["type"] != "file" or info.get("size") is None else RemoteFile(self, key, int(info["size"]))
+            return found
         raise failure
 
     def known(self, key: str, size: int) -> "RemoteFile":

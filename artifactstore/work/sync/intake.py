@@ -7,7 +7,7 @@ ids of that system, in metadata and in the ids of runs: a second import appends 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,18 +18,17 @@ from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.gates.evaluate import gates_of
 from artifactstore.catalog.versions import Version
 from artifactstore.errors import ConflictError, InvalidInputError
-from artifactstore.model.digest import ALGORITHMS, Digest
-from artifactstore.model.encoding import canonical_json, format_time
+from artifactstore.model.digest import ALGORITHMS
 from artifactstore.model.facts import Fact
 from artifactstore.model.reference import Referable, Reference, as_reference, check_alias, check_name
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.put.arguments import PutRequest, checked_request, take_onto
 from artifactstore.work.put.put import listed, prepare
-from artifactstore.work.secrets import captured
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
+from artifactstore.work.sync.foreign_facts import ForeignFacts, distinct, new_edges, version_facts
 from artifactstore.work.sync.imported import Imported
 from artifactstore.work.sync.marks import Marks
 from artifactstore.work.sync.new_store import import_target
@@ -75,9 +74,7 @@ class Intake:
         self._session, self._dry_run, self._reason = session, dry_run, reason
         self._system = system
         core = session.core() if dry_run else session.core_to_write()
-        self._author = core.appender.author
-        self._store = Digest.of(canonical_json([system, source])).raw.hex()[:32]
-        self._seq = 0  # the last that was given in this intake
+        self._facts = ForeignFacts(system, source, core.appender.author)
         self._names: set[str] = set()
         self._marks: dict[tuple[str, tuple[str, ...]], Marks] = {}
         self._planned: dict[str, list[Fact]] = {}  # in a dry run: name → its further versions
@@ -161,7 +158,7 @@ class Intake:
         )
         if request.aliases:
             raise InvalidInputError("aliases= cannot be used here: call alias() once the version is there")
-        origin = self._origin(time, actor, reason)
+        origin = self._facts.origin(time, actor, reason)
         if self._dry_run:
             self._planned.setdefault(name, []).append({"digest": "", "metadata": request.metadata or {}})
             self.report.versions += 1
@@ -190,8 +187,8 @@ class Intake:
                     prepared.facts = [*stored, self._described(state, origin, name, request, marks)]
                 else:
                     number, is_version, is_new = len(rows) + 1, True, bool(stored)
-                    facts = _version_facts(request, prepared.digest, single=found is not None and found.single)
-                    prepared.facts = [*stored, self._received(state, origin, facts, of=name)]
+                    facts = version_facts(request, prepared.digest, single=found is not None and found.single)
+                    prepared.facts = [*stored, self._facts.received(state, origin, facts, of=name)]
             return prepared
 
         prepared = self._commit(store)
@@ -223,6 +220,7 @@ class Intake:
         if run.code is not None and not self._dry_run:
             (edge,) = self._edges("used", run.id, [(run.code[0], "code")])
             edges.insert(0, {**edge, "code": dict(run.code[1])})
+        edges = distinct(edges)
         self._runs.add(run.id)
         self.report.runs += self._dry_run  # else once it is committed: another import may bring it first
         if self._dry_run:
@@ -232,6 +230,47 @@ class Intake:
         if self._waiting_bytes > _FACTS:
             self._flush()
         return True
+
+    def add_edges(
+        self,
+        id: str,  # noqa: A002 - the name of the field
+        *,
+        time: datetime,
+        actor: str | None = None,
+        inputs: Iterable[tuple[str | Referable, str | None]] = (),
+        outputs: Iterable[tuple[str | Referable, str | None]] = (),
+    ) -> bool:
+        """Add edges to a run that an earlier import brought: its files may have come since. Those that it has are not added again.
+
+        Args:
+            id: of the run; one that was recorded in this store stays as it is.
+            time: when the edges came to be.
+            actor: who made them; the actor of this import by default.
+            inputs: as of `PastRun`.
+            outputs: likewise.
+
+        Returns:
+            Whether there were any.
+
+        Raises:
+            NotFoundError: an input or output is not here: bring it first.
+        """
+        if self._dry_run or id in self._runs:
+            return False
+        edges = distinct([*self._edges("used", id, inputs), *self._edges("produced", id, outputs)])
+        news: list[Fact] = []
+
+        def add(_core: Core) -> Prepared:
+            with self._session.state() as state:
+                news[:] = new_edges(state, id, edges)
+                facts = [self._facts.received(state, self._facts.origin(time, actor, None), news)] if news else []
+                return Prepared(facts, state.head, "")
+
+        with self._session.state(fresh=False) as state:
+            is_needed = bool(new_edges(state, id, edges))
+        if is_needed:
+            self._commit(add)
+        return bool(news)
 
     def alias(self, ref: str, alias: str, *, time: datetime | None = None, actor: str | None = None) -> bool:
         """Point an alias at a version, unless it does already, or was moved in this store.
@@ -244,7 +283,7 @@ class Intake:
         name, version = parsed.name, parsed.version
         if name is None or version is None:
             raise InvalidInputError(f"{ref}: expected NAME:vN, the version that {alias} is to mean")
-        origin = self._origin(time, actor, None)
+        origin = self._facts.origin(time, actor, None)
         moved: list[bool] = []
 
         def point(_core: Core) -> Prepared:
@@ -253,7 +292,7 @@ class Intake:
                 if not moved[0]:
                     return Prepared([], state.head, "")
                 fact: Fact = {"fact": "aliased", "name": name, "alias": alias, "version": version}
-                return Prepared([self._received(state, origin, [fact], of=name)], state.head, "")
+                return Prepared([self._facts.received(state, origin, [fact], of=name)], state.head, "")
 
         if self._dry_run:
             point(self._session.core())
@@ -306,7 +345,7 @@ class Intake:
             first = [run.start(), *(one for one in edges if one["fact"] == "used")]
             last = [*run.measures(), *(one for one in edges if one["fact"] != "used")]
         halves = ((run.time, first), (run.ended or run.time, [*last, *run.end()]))
-        return [self._received(state, self._origin(time, run.actor, None), facts) for time, facts in halves if facts]
+        return [self._facts.received(state, self._facts.origin(time, run.actor, None), facts) for time, facts in halves if facts]
 
     def _digest(self, ref: str) -> str:
         """Return the digest of a version; none where a dry run would bring it."""
@@ -324,18 +363,6 @@ class Intake:
             found.append({**fact, "role": role} if role is not None else fact)
         return found
 
-    def _origin(self, time: datetime | None, actor: str | None, reason: str | None) -> Fact:
-        if time is not None and time.tzinfo is None:
-            raise InvalidInputError(f"time={time!r}: expected a datetime with a time zone")
-        own = actor is None
-        found: Fact = {
-            "actor": self._author.actor if own else captured(str(actor), "actor"),
-            "identity": self._author.identity if own else "claimed",
-            "tool": self._system,
-            "time": format_time(time or datetime.now(UTC)),
-        }
-        return found if reason is None else {**found, "reason": captured(reason, "reason")}
-
     def _described(self, state: State, origin: Fact, name: str, request: PutRequest, marks: Mapping[str, str]) -> Fact:
         """Return the fact that notes an id at the newest version, which has this content: equal content is one version."""
         row = state.names[name][-1]
@@ -346,26 +373,7 @@ class Intake:
         fact: Fact = {"fact": "described", "name": name, "version": len(state.names[name]), "metadata": metadata}
         if is_own(row) or "described" in row:
             return fact  # what another system says changes nothing of ours: this import does
-        return self._received(state, origin, [fact], of=name)
-
-    def _received(self, state: State, origin: Fact, facts: Sequence[Fact], *, of: str | None = None) -> Fact:
-        """Return facts as received from the system, behind all that was received from it.
-
-        Args:
-            state: the state that they are planned for.
-            origin: actor, time, tool and reason there.
-            facts: the facts.
-            of: the name whose history must be as it is now.
-        """
-        if not self._seq:
-            self._seq = max(state.received.get(self._store, {}).values(), default=0)
-        self._seq += 1
-        entry = str(Digest.of(canonical_json([origin, [*facts]])))
-        found: Fact = {"fact": "received", "store": self._store, "seq": self._seq, "entry": entry, **origin, "facts": [*facts]}
-        if of is not None:
-            moves = sum(map(len, state.aliases.get(of, {}).values()))
-            found["expect"] = {of: {"versions": len(state.names.get(of, ())), "moves": moves}}
-        return found
+        return self._facts.received(state, origin, [fact], of=name)
 
     def _commit(self, store: Callable[[Core], Prepared]) -> Prepared:
         """Commit; again if another import was first.
@@ -377,15 +385,5 @@ class Intake:
             try:
                 return commit(self._session, Step(store), reason=self._reason)[0]
             except ConflictError:
-                self._seq = 0  # another import of this source: look what it has brought
+                self._facts.begin_anew()  # another import of this source: look what it has brought
         return commit(self._session, Step(store), reason=self._reason)[0]
-
-
-def _version_facts(request: PutRequest, digest: str, *, single: bool) -> list[Fact]:
-    fact: Fact = {"fact": "versioned", "name": request.name, "digest": digest, "kind": request.kind}
-    fact |= {"file": True} if single else {}
-    fact |= {"metadata": request.metadata} if request.metadata else {}
-    if not (request.metrics or request.not_finite):
-        return [fact]
-    odd: Fact = {"not_finite": request.not_finite} if request.not_finite else {}
-    return [fact, {"fact": "measured", "digest": digest, "metrics": request.metrics, **odd}]
