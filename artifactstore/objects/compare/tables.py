@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Overlap", "Shift", "StoredTable", "TableDiff", "compare_tables", "overlap"]
 
 _MIN_SHARE: Final = 1e-4  # minimum share: a value absent from one sample would be infinitely unlikely
-_RESOLUTION: Final = 0.02  # of a distribution known by its percentiles, twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,12 +354,13 @@ def _by_quantiles(a: list[float], b: list[float]) -> tuple[tuple[list[float], li
     points = np.union1d(old, new)
     steps = [np.searchsorted(one, points, side="right") / len(one) for one in (old, new)]
     distance = float(np.abs(steps[0] - steps[1]).max())
-    edges = np.unique(old[10:100:10])
+    tenth = max(1, (len(old) - 1) // 10)
+    edges = np.unique(old[tenth:-1:tenth])
     shares = []
     for one in (old, new):
         counts = np.bincount(np.searchsorted(edges, one, side="left"), minlength=len(edges) + 1)
         shares.append((counts / len(one)).tolist())
-    return (shares[0], shares[1]), min(1.0, distance + _RESOLUTION)
+    return (shares[0], shares[1]), min(1.0, distance + sum(1 / max(1, len(one) - 1) for one in (old, new)))
 
 
 def _by_values(a: list[list[Any]], b: list[list[Any]], total_a: float, total_b: float) -> tuple[list[float], list[float]]:

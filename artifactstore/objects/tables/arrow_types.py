@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_json",
+    "columns_by_type",
     "frictionless",
     "is_moment",
     "is_number",
@@ -32,6 +33,17 @@ def no_rows(schema: "pa.Schema") -> "pa.Table":
     import pyarrow as pa  # noqa: PLC0415
 
     return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def columns_by_type(schema: "pa.Schema") -> "list[tuple[pa.DataType, list[int]]]":
+    """Return the types of a schema, each with the numbers of its columns: there may be ten thousand of these, and few types."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    found: dict[Any, tuple[pa.DataType, list[int]]] = {}
+    for number, kind in enumerate(schema.types):
+        # Extension types may have no hash, or one that does not fit their equality.
+        found.setdefault(number if isinstance(kind, pa.BaseExtensionType) else kind, (kind, []))[1].append(number)
+    return [*found.values()]
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType":

@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.errors import CorruptionError, InvalidInputError
+from artifactstore.objects.tables.arrow_types import columns_by_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,9 +61,9 @@ def check_categories(schema: "pa.Schema") -> None:
             return isinstance(value, pa.BaseExtensionType) or any(test(value) for test in tests)
         return any(map(has_odd, inner))
 
-    for field in schema:
-        if has_odd(field.type):
-            text = f"the categories of column {field.name!r} ({field.type}) cannot be stored in Parquet"
+    for kind, (number, *_) in columns_by_type(schema):
+        if has_odd(kind):
+            text = f"the categories of column {schema.field(number).name!r} ({kind}) cannot be stored in Parquet"
             raise InvalidInputError(f"{text}: make them text (in pandas by .astype(str)), or pass format='pickle'")
 
 

@@ -266,7 +266,8 @@ def frame_of(table: "pa.Table") -> Any:
     levels = [one for one in pandas_metadata["index_columns"] if not isinstance(one, str) or one in fields]
     positions = {one: fields.index(one) for one in levels if isinstance(one, str)}
     index = [_level(one, frame, positions, known) for one in levels]
-    keep = [number for number in range(len(fields)) if number not in positions.values()]
+    levels_at = {*positions.values()}
+    keep = [number for number in range(len(fields)) if number not in levels_at]
     labels = _labels([fields[number] for number in keep], pandas_metadata, note.get(_LABELS))
     frame = frame.iloc[:, keep] if positions else frame
     frame.columns = labels
@@ -301,7 +302,8 @@ def _labels(fields: list[str], pandas_metadata: Mapping[str, Any], dtype: str | 
     heads = pandas_metadata["column_indexes"]
     if not fields and len(heads) == 1 and heads[0]["pandas_type"] in {"int64", "integer"}:
         return pd.RangeIndex(0, name=heads[0]["name"])
-    columns = [one for one in pandas_metadata["columns"] if one["field_name"] in fields]
+    known = {*fields}
+    columns = [one for one in pandas_metadata["columns"] if one["field_name"] in known]
     texts = len(heads) == 1 and heads[0]["numpy_type"] == "object" and heads[0]["pandas_type"] == "unicode"
     names = [one["name"] for one in columns]
     if texts and dtype is None and len(names) == len(fields) and all(isinstance(name, str) for name in names):

@@ -2,12 +2,10 @@
 
 Counts of rows and of missing values, extremes, means and deviations cover all rows, in one pass; quantiles, a histogram, the
 most frequent values and the number of distinct ones cover every k-th row. Memory is bounded, however long a table and its
-texts are.
+texts are. Columns of one type are handled together, so that ten thousand short ones take few calls.
 """
 
-import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
@@ -19,24 +17,26 @@ from artifactstore.objects.tables.arrow_types import (
     is_number,
     is_text,
     no_rows,
-    plain,
-    plain_type,
-    rounded,
     seconds_of,
 )
-from artifactstore.objects.tables.row_hashes import RowHashes, hash_rows
+from artifactstore.objects.tables.column_stacks import groups_of, stacks
+from artifactstore.objects.tables.number_profile import NumberColumns, finite_rows, quantiles_of
+from artifactstore.objects.tables.row_hashes import RowHashes, mix, seeds_of, sum_hashes
 from artifactstore.runtime.loading import numpy
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Profiler", "fingerprint"]
+__all__ = ["OtherColumns", "Profiler", "fingerprint"]
 
 _SAMPLE: Final = 100_000  # max rows of a sample
 _SAMPLE_BYTES: Final = 2**28  # max bytes of a sample: a hundred thousand images may be the whole table
 _STRIDE: Final = 65_536  # rows at a time: their converted values fit a processor's cache
-_BINS: Final = 20  # bins of a histogram
-_TOP: Final = 50
+_TOP: Final = 50  # frequent values of a column
+_STEPS: Final = 100  # from the lowest quantile of a column to the highest
+_WIDE: Final = 1000  # columns of a table from which on these are fewer: a profile must not be as large as its table
+_WIDE_TOP: Final = 10
+_WIDE_STEPS: Final = 20
 _EXTREMES: Final = 64  # max extremes held per column: they may be long texts
 _SPARE: Final = 2**20  # bytes of buffers that a batch may reference beyond its own
 
@@ -77,18 +77,27 @@ class Profiler:
         self._schema = schema
         self._full = full
         self._every = 1
-        self._columns = {field.name: _Column(field.type) for field in schema}
+        self._groups = groups_of(schema)
+        wide = len(schema) > _WIDE
+        self._steps, self._top = (_WIDE_STEPS, _WIDE_TOP) if wide else (_STEPS, _TOP)
+        self._seeds = seeds_of(schema.names)
+        self._columns = [
+            (NumberColumns if is_number(kind) else OtherColumns)(kind, len(numbers)) for kind, numbers, _ in self._groups
+        ]
         self._sample: list[Any] = []
         self._held = 0  # bytes of the sample
 
     def add(self, table: "pa.Table") -> None:
         """Add some rows."""
+        np = numpy()
         for start in range(0, table.num_rows, _STRIDE):
             part = table.slice(start, _STRIDE)
             first = -self.hashes.rows % self._every
-            self.hashes.add(hash_rows(part))
-            for name, column in self._columns.items():
-                column.add(plain(part.column(name)))
+            sums = np.zeros(part.num_rows, np.uint64)
+            for index, place, values in stacks(part, self._groups):
+                self._columns[index].add(place, values, part.num_rows)
+                sums += sum_hashes(values, self._seeds[self._groups[index][1][place]])
+            self.hashes.add(mix(sums))
             self._sample.append(_every(part, first, self._every))
             self._held += _weight(self._sample[-1])
             while not self._full and (self.hashes.rows > _SAMPLE * self._every or self._heavy()):
@@ -109,20 +118,57 @@ class Profiler:
         import pyarrow as pa  # noqa: PLC0415
 
         sample = pa.concat_tables(self._sample) if self._sample else no_rows(self._schema)
+        names = self._schema.names
+        columns: dict[str, dict[str, Any]] = {name: {} for name in names}
+        fields: list[dict[str, Any]] = [{"name": name} for name in names]
+        for (_, numbers, _), group in zip(self._groups, self._columns, strict=True):
+            columns |= zip([names[number] for number in numbers], group.finish(), strict=True)
+            kind = self._schema.field(numbers[0]).type
+            about = {"type": frictionless(kind), "arrow": as_json(str(kind))}
+            for number in numbers:
+                fields[number] |= about
+        for index, place, values in stacks(sample, self._groups):
+            some = self._groups[index][1][place]
+            for number, found in zip(some, self._sampled(values, len(some)), strict=True):
+                columns[names[number]] |= found
         return {
             "format": 1,
             "rows": self.hashes.rows,
             "every": self._every,
-            "schema": {
-                "fields": [
-                    {"name": field.name, "type": frictionless(field.type), "arrow": as_json(str(field.type))}
-                    for field in self._schema
-                ]
-            },
-            "columns": {
-                name: {**column.finish(), **_sampled(plain(sample.column(name)))} for name, column in self._columns.items()
-            },
+            "schema": {"fields": fields},
+            "columns": columns,
         }
+
+    def _sampled(self, values: "pa.Array", count: int) -> list[dict[str, Any]]:
+        """Return the statistics of sampled columns of one type, which come one after the other."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        np = numpy()
+        kind, rows = values.type, len(values) // count
+        found: list[dict[str, Any]] = [{} for _ in range(count)]
+        counted = {*range(count)}
+        if is_number(kind) and rows:
+            numbers, present, _ = finite_rows(values, rows)
+            numbers = numbers.astype(np.float64)
+            if present is not None:
+                numbers[~present] = np.nan
+            found, ordered = quantiles_of(numbers, self._steps)
+            if pa.types.is_floating(kind):
+                steps = (ordered[:, 1:] != ordered[:, :-1]).sum(1).tolist()
+                full = np.arange(count) if present is None else np.flatnonzero(present.all(1))
+                for number in full.tolist():
+                    found[number]["distinct"] = 1 + steps[number]
+                counted.difference_update(full.tolist())
+        elif is_moment(kind) and rows:
+            seconds, rest = seconds_of(values)
+            numbers = (seconds + rest / 1e9).reshape(count, rows)
+            if values.null_count:
+                numbers[np.asarray(values.is_null()).reshape(count, rows)] = np.nan
+            found = quantiles_of(numbers, self._steps)[0]
+        if is_number(kind) or is_moment(kind) or is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
+            for number in sorted(counted):
+                found[number].update(_frequent(values.slice(number * rows, rows), 0 if pa.types.is_floating(kind) else self._top))
+        return found
 
 
 def _every(table: "pa.Table", first: int, step: int) -> "pa.Table":
@@ -137,134 +183,76 @@ def _weight(table: "pa.Table") -> int:
     """Return the bytes of a table that scale with its rows: category values are shared by all rows."""
     import pyarrow as pa  # noqa: PLC0415
 
+    if not any(map(pa.types.is_dictionary, table.schema.types)):
+        return int(table.nbytes)
     return sum(column.nbytes for column in table.columns if not pa.types.is_dictionary(column.type))
 
 
-class _Column:
-    """Accumulates statistics over all rows of a column."""
+class OtherColumns:
+    """Accumulates statistics over all rows of several columns of one type, not numbers.
 
-    def __init__(self, kind: "pa.DataType") -> None:
-        self._kind = plain_type(kind)
-        self._nulls = self._infinite = self._count = self._sum = 0
-        self._mean = self._squares = 0.0  # of finite numbers; sum of squared deviations from the mean
-        self._extremes: list[Any] = []
+    Args:
+        kind: their type.
+        count: number of columns.
+    """
 
-    def add(self, column: "pa.Array") -> None:
-        """Add some rows."""
+    def __init__(self, kind: "pa.DataType", count: int) -> None:
         import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.compute as pc  # noqa: PLC0415
 
-        kind = self._kind
-        if is_number(kind):
-            numbers, nulls, infinite = _numbers(column)
-            self._nulls += nulls
-            self._infinite += infinite
-            if len(numbers):
-                self._add_numbers(numbers)
-            return
-        self._nulls += column.null_count
+        self._nulls = [0] * count
+        self._extremes: list[list[Any]] = [[] for _ in range(count)]
         moment = is_moment(kind) and not pa.types.is_duration(kind)  # Arrow has no extremes of durations
-        ordered = is_text(kind) or moment or pa.types.is_decimal(kind) or pa.types.is_boolean(kind)
-        if ordered and column.null_count < len(column):
-            found = pc.min_max(column)
-            self._extremes += [found["min"], found["max"]]
-            if len(self._extremes) > _EXTREMES:
-                both = pc.min_max(pa.array(self._extremes))
-                self._extremes = [both["min"], both["max"]]
+        self._ordered = is_text(kind) or moment or pa.types.is_decimal(kind) or pa.types.is_boolean(kind)
 
-    def _add_numbers(self, numbers: Any) -> None:
-        np = numpy()
-        self._extremes += [numbers.min(), numbers.max()]
-        if numbers.dtype.kind != "f":
-            # Halve each number, so that no sum of them overflows.
-            self._sum += (int((numbers >> 32).sum()) << 32) + int((numbers & 0xFFFFFFFF).sum())
-        with np.errstate(over="ignore", invalid="ignore"):
-            apart = numbers.astype(np.float64)
-            count, mean = len(apart), float(apart.mean())
-            apart -= mean
-            np.multiply(apart, apart, out=apart)  # not `dot`, which starts threads
-            squares = float(apart.sum())
-            # Merge the means and squares of two samples (Chan, Golub and LeVeque, 1979).
-            total, step = self._count + count, mean - self._mean
-            self._squares += squares + step * step * self._count * count / total
-            self._mean += step * count / total
-            self._count = total
-
-    def finish(self) -> dict[str, Any]:
-        """Return the statistics as JSON."""
+    def add(self, place: slice, values: "pa.Array", rows: int) -> None:
+        """Add some rows of some of the columns, one column after the other."""
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.compute as pc  # noqa: PLC0415
 
-        found: dict[str, Any] = {"nulls": self._nulls}
-        if self._infinite:
-            found["infinite"] = self._infinite
-        if not self._extremes:
-            return found
-        if not is_number(self._kind):
-            both = pc.min_max(pa.array(self._extremes))
-            return {**found, "min": as_json(both["min"]), "max": as_json(both["max"])}
-        low, high = min(self._extremes).item(), max(self._extremes).item()
-        whole = isinstance(low, int)
-        mean = self._sum / self._count if whole else self._mean
-        deviation = math.sqrt(self._squares / (self._count - 1)) if self._count > 1 else 0.0
-        return {**found, "min": as_json(low), "max": as_json(high), "mean": rounded(mean), "std": rounded(deviation)}
+        for number, start in zip(range(place.start, place.stop), range(0, len(values), rows), strict=True):
+            column = values.slice(start, rows)
+            missing = column.null_count
+            self._nulls[number] += missing
+            if self._ordered and missing < rows:
+                found = pc.min_max(column)
+                extremes = self._extremes[number]
+                extremes += [found["min"], found["max"]]
+                if len(extremes) > _EXTREMES:
+                    both = pc.min_max(pa.array(extremes))
+                    extremes[:] = [both["min"], both["max"]]
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Return the statistics of each column as JSON."""
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        made: list[dict[str, Any]] = []
+        for nulls, extremes in zip(self._nulls, self._extremes, strict=True):
+            found: dict[str, Any] = {"nulls": nulls}
+            if extremes:
+                low, high = extremes if len(extremes) == 2 else pc.min_max(pa.array(extremes)).values()
+                found |= {"min": as_json(low), "max": as_json(high)}
+            made.append(found)
+        return made
 
 
-def _numbers(column: "pa.Array") -> tuple[Any, int, int]:
-    """Return the finite numbers of a column, the count of missing ones, and the count of infinite ones."""
+def _frequent(column: "pa.Array", most: int) -> dict[str, Any]:
+    """Return the number of distinct values and the `most` frequent ones; values that occur once only if they are few."""
     import pyarrow as pa  # noqa: PLC0415
 
     np = numpy()
-    if not pa.types.is_floating(column.type):
-        numbers = np.asarray(column.drop_null() if column.null_count else column)
-        return numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64, copy=False), column.null_count, 0
-    numbers = column.to_numpy(zero_copy_only=False)
-    finite = np.isfinite(numbers)
-    if finite.all():
-        return numbers, 0, 0
-    infinite = int(np.isinf(numbers).sum())
-    return numbers[finite], len(numbers) - int(finite.sum()) - infinite, infinite
-
-
-def _sampled(column: "pa.Array") -> dict[str, Any]:
-    """Return the statistics of a sampled column."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    np = numpy()
-    found: dict[str, Any] = {}
-    kind = column.type
-    if is_number(kind):
-        numbers = _numbers(column)[0].astype(np.float64)
-    elif is_moment(kind):
-        seconds, rest = seconds_of(column.drop_null())
-        numbers = seconds + rest / 1e9
-    else:
-        numbers = np.zeros(0)
-    if len(numbers):
-        ranks = np.arange(101) * (len(numbers) - 1) // 100
-        ordered = np.sort(numbers)
-        found["quantiles"] = [rounded(float(one)) for one in ordered[ranks]]
-        if math.isfinite(float(ordered[-1]) - float(ordered[0])):
-            with suppress(ValueError):  # close large numbers do not have that many floats between them
-                counts, edges = np.histogram(numbers, _BINS)
-                found["histogram"] = {"counts": counts.tolist(), "edges": [rounded(float(edge)) for edge in edges]}
-    if is_number(kind) or is_moment(kind) or is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
-        found |= _frequent(column, top=not pa.types.is_floating(kind))
-    return found
-
-
-def _frequent(column: "pa.Array", *, top: bool) -> dict[str, Any]:
-    """Return the number of distinct values and the most frequent ones; values that occur once only if they are few."""
-    np = numpy()
-    column = column.drop_null()
+    column = column.drop_null() if column.null_count else column
     counted = column.value_counts()
-    counts = np.asarray(counted.field("counts"))
-    found: dict[str, Any] = {"distinct": len(counts)}
-    if not top or not len(counts):
+    found: dict[str, Any] = {"distinct": len(counted)}
+    if not most or not len(counted):
         return found
-    least = int(np.partition(counts, -_TOP)[-_TOP]) if len(counts) > _TOP else 1
-    rows = np.flatnonzero(counts >= max(least, 2 if len(counts) > _TOP else 1))
-    values = counted.field("values")
-    pairs = [[as_json(values[int(i)]), int(counts[i])] for i in rows[:10_000]]
-    found["top"] = sorted(pairs, key=lambda pair: (-pair[1], str(pair[0])))[:_TOP]
+    counts = np.asarray(counted.field("counts"))
+    least = max(2, int(np.partition(counts, -most)[-most])) if len(counts) > most else 1
+    rows = np.flatnonzero(counts >= least)[:10_000]
+    if not len(rows):
+        return found | {"top": []}
+    values = counted.field("values").take(pa.array(rows))
+    known = values if is_moment(values.type) else values.to_pylist()
+    pairs = [[as_json(value), count] for value, count in zip(known, counts[rows].tolist(), strict=True)]
+    found["top"] = sorted(pairs, key=lambda pair: (-pair[1], str(pair[0])))[:most]
     return found

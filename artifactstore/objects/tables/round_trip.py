@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import xxhash
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.objects.tables.arrow_types import no_rows
+from artifactstore.objects.tables.arrow_types import columns_by_type, no_rows
 from artifactstore.objects.tables.categories import with_types
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def check_types(schema: "pa.Schema", *, stream: bool) -> None:
         inner = [kind.field(number).type for number in range(kind.num_fields)]
         return (pa.types.is_fixed_size_list(kind) and not kind.list_size) or any(map(empty, inner))
 
-    for field in schema:
-        if empty(field.type):
+    for kind, (number, *_) in columns_by_type(schema):
+        field = schema.field(number)
+        if empty(kind):
             raise InvalidInputError(f"column {field.name!r} has lists of fixed length 0, which cannot be read back: drop it")
         if stream and pa.types.is_dictionary(field.type) and field.type.ordered and not _is_text(field.type.value_type):
             text = f"column {field.name!r} has ordered categories, whose order is known only at the end of a stream"
@@ -85,11 +86,16 @@ class RoundTripCheck:
         import pyarrow as pa  # noqa: PLC0415
 
         self._schema = schema
-        self._odd = {field.name: xxhash.xxh3_64() for field in schema if not is_exact(field.type)}
+        kinds = columns_by_type(schema)
+        odd = sorted(number for kind, numbers in kinds if not is_exact(kind) for number in numbers)
+        self._odd = {schema.field(number).name: xxhash.xxh3_64() for number in odd}
         self._ordered: dict[str, Any] = {
-            field.name: None for field in schema if pa.types.is_dictionary(field.type) and field.type.ordered
+            schema.field(number).name: None
+            for kind, numbers in kinds
+            if pa.types.is_dictionary(kind) and kind.ordered
+            for number in numbers
         }
-        self._typed = bool(self._odd) or any(not is_exact(field.type, nested=True) for field in schema)
+        self._typed = bool(self._odd) or any(not is_exact(kind, nested=True) for kind, _ in kinds)
 
     def rehearse(self, group: "pa.Table", **options: Any) -> None:
         """Write columns that may fail to a discarded buffer, and record their values.

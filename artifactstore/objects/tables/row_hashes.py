@@ -5,11 +5,13 @@ identity.
 """
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
-from artifactstore.objects.tables.arrow_types import is_moment, is_text, plain, seconds_of
+from artifactstore.objects.tables.arrow_types import is_moment, is_text, seconds_of
+from artifactstore.objects.tables.column_stacks import groups_of, stacks
 from artifactstore.runtime.loading import numpy
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
-__all__ = ["RowHashes", "hash_rows"]
+__all__ = ["RowHashes", "hash_rows", "mix", "seeds_of", "sum_hashes"]
 
 _MAX_COMPLETE: Final = 2**16  # max rows of which all hashes are kept: some 400 kB per version of a table
 _SHORT: Final = 32  # bytes of a text that are mixed word by word
@@ -34,15 +36,37 @@ def hash_rows(batch: "pa.RecordBatch | pa.Table", columns: "list[str] | None" = 
         batch: some rows.
         columns: hash only these.
     """
+    import pyarrow as pa  # noqa: PLC0415
+
     np = numpy()
-    total = np.zeros(batch.num_rows, np.uint64)
-    for field in batch.schema:
-        if columns is None or field.name in columns:
-            total += _hash_column(batch.column(field.name), xxhash.xxh3_64_intdigest(field.name.encode()))
-    return _mix(total)  # type: ignore[no-any-return]
+    table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+    if columns is not None:
+        wanted = {*columns}
+        table = table.select([name for name in table.column_names if name in wanted])
+    total = np.zeros(table.num_rows, np.uint64)
+    if table.num_rows:
+        groups, seeds = groups_of(table.schema), seeds_of(table.column_names)
+        for index, place, values in stacks(table, groups):
+            total += sum_hashes(values, seeds[groups[index][1][place]])
+    return mix(total)  # type: ignore[no-any-return]
 
 
-def _mix(words: Any) -> Any:
+def seeds_of(names: Sequence[str]) -> Any:
+    """Return what makes the hashes of each column differ from those of the others."""
+    return numpy().array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], "u8")
+
+
+def sum_hashes(values: "pa.Array", seeds: Any) -> Any:
+    """Return the sum of the hashes of the values of each row; `mix` makes a row's hash of the sum over all columns.
+
+    Args:
+        values: some columns of one plain type, one after the other.
+        seeds: of these columns.
+    """
+    return _hash_values(values, seeds).sum(0)
+
+
+def mix(words: Any) -> Any:
     """Mix 64-bit words in place, so that each bit affects every other."""
     np = numpy()
     shift = np.uint64(33)
@@ -54,31 +78,36 @@ def _mix(words: Any) -> Any:
     return words
 
 
-def _hash_column(column: Any, seed: int) -> Any:
-    """Return a hash of each value of a column."""
+def _hash_values(column: Any, seeds: Any) -> Any:
+    """Return a hash of each value of some columns of one type: a matrix with a row for each column.
+
+    Args:
+        column: the columns' values, one column after the other.
+        seeds: one per column.
+    """
     import pyarrow as pa  # noqa: PLC0415
 
     np = numpy()
-    column = plain(column)
-    kind, key = column.type, np.uint64(seed)
+    kind, key = column.type, seeds[:, None]
+    shape = len(seeds), len(column) // len(seeds)
     missing = column.is_null(nan_is_null=True) if pa.types.is_floating(kind) else column.is_null()
     if pa.types.is_null(kind):
-        found = np.zeros(len(column), np.uint64)
+        found = np.zeros(shape, np.uint64)
     elif is_text(kind):
-        found = _mix(_texts(column) ^ key)
+        found = mix(_texts(column).reshape(shape) ^ key)
     elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         wide = pa.uint64() if pa.types.is_uint64(kind) else pa.int64()
-        found = _mix(np.asarray(_filled(column.cast(wide), 0)).view(np.uint64) ^ key)
+        found = mix(np.asarray(_filled(column.cast(wide), 0)).view(np.uint64).reshape(shape) ^ key)
     elif pa.types.is_floating(kind):
-        found = _mix(_floats(np.asarray(_filled(column.cast(pa.float64()), 0.0))) ^ key)
+        found = mix(_floats(np.asarray(_filled(column.cast(pa.float64()), 0.0))).reshape(shape) ^ key)
     elif is_moment(kind):
         seconds, rest = seconds_of(column)
-        found = _mix(_mix(seconds.view(np.uint64) ^ key) ^ rest.view(np.uint64))
+        found = mix(mix(seconds.view(np.uint64).reshape(shape) ^ key) ^ rest.view(np.uint64).reshape(shape))
     else:
         texts = (json.dumps(value, default=str, sort_keys=True).encode() for value in column.to_pylist())
-        found = _mix(np.array([xxhash.xxh3_64_intdigest(text) for text in texts], np.uint64) ^ key)
+        found = mix(np.array([xxhash.xxh3_64_intdigest(text) for text in texts], np.uint64).reshape(shape) ^ key)
     if missing.true_count:
-        found[np.asarray(missing)] = _mix(np.array([seed ^ _START], np.uint64))[0]
+        np.copyto(found, mix(key ^ np.uint64(_START)), where=np.asarray(missing).reshape(shape))
     return found
 
 
@@ -110,7 +139,7 @@ def _texts(column: Any) -> Any:
         raw[: high - low] = np.frombuffer(data, np.uint8)[low:high]
     offsets = offsets - low
     sizes = np.diff(offsets)
-    found = _mix(sizes.astype(np.uint64) ^ np.uint64(_START))  # mixed: a first byte of 1 must not undo a length of 1
+    found = mix(sizes.astype(np.uint64) ^ np.uint64(_START))  # mixed: a first byte of 1 must not undo a length of 1
     # Eight bytes from any offset: a sliding window over the bytes.
     words = np.lib.stride_tricks.as_strided(raw[:8].view("<u8"), (len(raw) - 7,), (1,))
     masks = np.array([(1 << 8 * i) - 1 for i in range(9)], np.uint64)
@@ -121,7 +150,7 @@ def _texts(column: Any) -> Any:
             rows, left = rows[left > 0], left[left > 0]
         if not len(rows):
             break
-        found[rows] = _mix(found[rows] ^ (words[offsets[rows] + at] & masks[np.minimum(left, 8)]))
+        found[rows] = mix(found[rows] ^ (words[offsets[rows] + at] & masks[np.minimum(left, 8)]))
     for i in np.flatnonzero(sizes > _SHORT):
         found[i] = xxhash.xxh3_64_intdigest(raw[offsets[i] : offsets[i + 1]])
     return found

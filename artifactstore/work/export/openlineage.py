@@ -194,7 +194,9 @@ def _column(column: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, 
     found |= {key: column[key] for key in ("min", "max") if _is_number(column.get(key))}
     quantiles = column.get("quantiles")
     if quantiles and all(_is_number(one) for one in quantiles):
-        found["quantiles"] = {f"{part:g}": quantiles[round(part * 100)] for part in _QUANTILES}
+        steps = len(quantiles) - 1
+        known = {part: round(part * steps) for part in _QUANTILES if abs(part * steps - round(part * steps)) < 1e-9}
+        found["quantiles"] = {f"{part:g}": quantiles[at] for part, at in known.items()}
     return found
 
 

@@ -1,0 +1,254 @@
+"""This library beside the floor: what a put or a get cannot leave out, done by the same C code, in one run.
+
+    python benchmarks/floor.py --folder DIR [--sets small,checkpoint,csv,objects,commands] [--repeat 3] [--scale 1.0]
+                               [--check] [--write benchmarks/results.md]
+    python benchmarks/floor.py --folder DIR --sets million          # 1 M files of 1 kB: some 4 GB and a quarter of an hour
+
+The floor (`floor_program.py`, `floor_objects.py`) reads, hashes, encodes by the same codecs, writes packs of the same size, syncs
+and renames, by two threads, its start included; it keeps no records, no names, no journal, and cuts nothing. A line of its own says
+what cutting into chunks and storing each once add. Floor and library take turns, so that noise hits both. The clock counts
+by the median, seconds of processors by the least, since noise only adds.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import data as datasets
+from peer_tools import ArtifactStore, Took, run
+from peers import compare, settle
+from report import machine, table, write_section
+
+STEPS: Final = ("put v1", "again", "put v2", "get v2")
+# How many times the floor is allowed: per set and step.
+TARGETS: Final = {
+    "small": dict.fromkeys(STEPS, 1.25),
+    "million": dict.fromkeys(STEPS, 1.25),
+    "checkpoint": dict.fromkeys(STEPS, 1.25),
+    "csv": {**dict.fromkeys(STEPS, 1.25), "put v1": 1.4, "put v2": 1.4},
+}
+OBJECT_TARGET: Final = 1.3
+COMMAND_TARGET: Final = 1.3
+FLOOR: Final = "floor"
+CHUNKS: Final = "floor, cut into chunks"
+OWN: Final = "artifactstore"
+Figures = dict[tuple[str, str], list[Took]]  # (what, who) → one a repeat
+
+
+def million(folder: Path, scale: float) -> datasets.DataSet:
+    """Make a million different files of 1 kB, 1,000 a folder; v2 rewrites 1 % of them."""
+    home, count = folder / "data" / "million", int(1_000_000 * scale)
+    about = home / "about.json"
+    if not about.exists() or json.loads(about.read_text())["files"] != count:
+        shutil.rmtree(home, ignore_errors=True)
+        draw = random.Random(3)
+        for i in range(count):
+            for version in ("v1", "v2"):
+                if i % 1000 == 0:
+                    (home / version / f"{i // 1000:04d}").mkdir(parents=True)
+            data = draw.randbytes(1000)
+            (home / "v1" / f"{i // 1000:04d}" / f"{i % 1000:03d}").write_bytes(data)
+            data = draw.randbytes(1000) if i % 100 == 50 else data
+            (home / "v2" / f"{i // 1000:04d}" / f"{i % 1000:03d}").write_bytes(data)
+        about.write_text(json.dumps({"raw": 1000 * count, "changed": 1000 * len(range(50, count, 100)), "files": count}))
+    return datasets.load("million", folder)
+
+
+# -- folders
+
+
+class Floor:
+    """The floor's program, as a tool."""
+
+    def __init__(self, root: Path, *options: str) -> None:
+        self.root = root
+        self.options = options
+        self.env = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME") if key in os.environ}
+
+    def start(self) -> None:
+        """Make nothing."""
+
+    def _run(self, *arguments: str) -> Took:
+        script = str(Path(__file__).with_name("floor_program.py"))
+        return run([sys.executable, script, *arguments], cwd=self.root, env=self.env)
+
+    def put(self, folder: Path, _label: str) -> Took:
+        """Store a folder."""
+        return self._run("put", str(folder), str(self.root / "store"), *self.options)
+
+    def get(self, _label: str, target: Path) -> Took:
+        """Bring the last version back."""
+        return self._run("get", str(self.root / "store"), str(target))
+
+
+def tools(root: Path) -> dict[str, Callable[[], Any]]:
+    """Return who is measured."""
+    return {
+        FLOOR: lambda: Floor(root),
+        CHUNKS: lambda: Floor(root, "--chunks"),
+        OWN: lambda: ArtifactStore(root, None),
+    }
+
+
+def folders(args: argparse.Namespace, name: str, figures: Figures) -> None:
+    """Measure one repeat of a data set."""
+    data = datasets.load(name, args.folder)
+    for who, make in tools(args.folder / "run" / "floor").items():
+        root, target = args.folder / "run" / "floor", args.folder / "run" / "got"
+        for old in (root, target):
+            shutil.rmtree(old, ignore_errors=True)
+        root.mkdir(parents=True)
+        work = root / "data"
+        shutil.copytree(data.v1, work)
+        tool = make()
+        tool.start()
+        for step, label in zip(STEPS[:3], ("v1", "again", "v2"), strict=True):
+            if label == "v2":
+                datasets.update(work, data.v2)
+            settle(work)
+            figures.setdefault((f"{name}, {step}", who), []).append(tool.put(work, label))
+        settle(root)
+        figures.setdefault((f"{name}, get v2", who), []).append(tool.get("v2", target))
+        compare(data.v2, target)
+        for old in (root, target):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+# -- commands, cold
+
+
+def commands(args: argparse.Namespace, figures: Figures) -> None:
+    """Measure commands in a small store, beside the import of Arrow's library alone."""
+    root = args.folder / "run" / "floor"
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "small").write_bytes(os.urandom(1000))
+    tool = ArtifactStore(root, None)
+    tool.start()
+    tool.put(root / "data", "v1")
+    program, store = tool.program() or "", ["--store", str(root / "store")]
+    asked = {
+        "--help": ["--help"],
+        "ls": ["ls", *store],
+        "get of 1 kB": ["get", "data", str(root / "got"), *store],
+        "put, unchanged": ["put", str(root / "data"), "data", *store],
+    }
+    for _ in range(7):
+        for what, words in asked.items():
+            shutil.rmtree(root / "got", ignore_errors=True)
+            took = run([sys.executable, "-c", "import pyarrow.lib"], cwd=root, env=tool.env)
+            figures.setdefault((f"command, {what}", FLOOR), []).append(took)
+            figures.setdefault((f"command, {what}", OWN), []).append(run([program, *words], cwd=root, env=tool.env))
+    shutil.rmtree(root, ignore_errors=True)
+
+
+# -- objects
+
+
+def objects(args: argparse.Namespace, figures: Figures) -> None:
+    """Measure objects in another process, warm."""
+    script = str(Path(__file__).with_name("floor_objects.py"))
+    root = args.folder / "run" / "floor"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    env = {**os.environ, "ARTIFACTSTORE_CACHE": str(root / "cache")}
+    command = [sys.executable, script, "--folder", str(root), "--scale", str(args.scale)]
+    if args.only:
+        command += ["--only", args.only]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
+    for what, who, seconds, work in json.loads(done.stdout.splitlines()[-1]):
+        figures.setdefault((what, who), []).append(Took(seconds, work, 0))
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def target_of(what: str) -> tuple[float, str]:
+    """Return how many times is allowed, and of whom."""
+    kind, _, step = what.partition(", ")
+    if kind in TARGETS:
+        # Without chunks a second version is stored whole.
+        return TARGETS[kind][step], CHUNKS if step == "put v2" else FLOOR
+    if kind == "command":
+        return COMMAND_TARGET, FLOOR
+    if kind.startswith("wide table"):
+        return 1.5, FLOOR
+    return (1.1 if kind.startswith("table") else OBJECT_TARGET), FLOOR
+
+
+def tell(figures: Figures) -> tuple[str, int]:
+    """Return the table, and how many targets are missed by the seconds of processors."""
+    rows, missed = [], 0
+    for what in dict.fromkeys(what for what, _ in figures):
+        own = figures[what, OWN]
+        limit, of = target_of(what)
+        cells = []
+        for who in (FLOOR, CHUNKS, OWN):
+            took = figures.get((what, who))
+            cells.append(f"{_clock(took):.3f} / {_work(took):.3f}" if took else "")
+        other = figures[what, of]
+        clock, work = _clock(own) / max(_clock(other), 1e-9), _work(own) / max(_work(other), 1e-9)
+        missed += work > limit
+        verdict = ["met" if ratio <= limit else "**missed**" for ratio in (clock, work)]
+        beside = " (cut)" if of == CHUNKS else ""
+        rows.append([what, *cells, f"{clock:.2f} / {work:.2f}{beside}", f"{limit:g}", " / ".join(dict.fromkeys(verdict))])
+    head = ["step", "floor: clock / processors", "floor with chunks", "artifactstore", "ratio", "target", ""]
+    return table(head, rows), missed
+
+
+def _clock(took: list[Took]) -> float:
+    return statistics.median(one.seconds for one in took)
+
+
+def _work(took: list[Took]) -> float:
+    return min(one.work for one in took)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="scratch space: some 8 GB at full size")
+    parser.add_argument("--sets", default="small,checkpoint,csv,objects,commands", help="also: million")
+    parser.add_argument("--only", help="of the objects, those whose name contains this")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="smaller data for a trial run")
+    parser.add_argument("--check", action="store_true", help="exit code 1 if a target is missed by the seconds of processors")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="update the section `Beside the floor` of this file")
+    args = parser.parse_args()
+    args.folder = args.folder.absolute()
+    figures: Figures = {}
+    names = args.sets.split(",")
+    for name in names:
+        if name in datasets.SETS:
+            datasets.make(name, args.folder, scale=args.scale)
+        elif name == "million":
+            million(args.folder, args.scale)
+        elif name not in {"objects", "commands"}:
+            parser.error(f"no such set: {name}")
+    for repeat in range(args.repeat):
+        for name in names:
+            print(f"{name}, {repeat + 1} of {args.repeat}", file=sys.stderr)
+            if name == "objects":
+                objects(args, figures)
+            elif name == "commands":
+                commands(args, figures)
+            else:
+                folders(args, name, figures)
+    text, missed = tell(figures)
+    about = (
+        f"{machine()}; {args.repeat} repeats. Seconds: the median by the clock / the least of the processors, all threads and the "
+        "kernel. Ratios are of the floor, at a second version of the floor that cuts into chunks: without chunks it is stored whole.\n\n"
+    )
+    print(text)
+    if args.write:
+        write_section(args.write, "Beside the floor", about + text)
+    return int(args.check and missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
