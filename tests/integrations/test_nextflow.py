@@ -587,6 +587,25 @@ def test_a_file_that_changes_while_it_is_read_is_changed(
     assert store.verify(level="full").ok
 
 
+def test_a_published_file_may_say_which_task_it_came_from(store: Store, flow: LineageStore, tmp_path: Path) -> None:
+    flow.begin("run")
+    task = f"{'b' * 32}"
+    for key, name in ((task, "work"), (flow.run, "results")):
+        file = tmp_path / name / "out.txt"
+        file.parent.mkdir()
+        file.write_text("hello\n")
+        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
+        source = f"lid://{task}" if key == task else f"lid://{task}/out.txt"
+        whose = {"source": source, "workflowRun": f"lid://{flow.run}", "taskRun": f"lid://{task}"}
+        spec = {"path": str(file), "size": 6, "createdAt": modified, "modifiedAt": modified, **whose}
+        flow.save(f"{key}/out.txt", "FileOutput", spec)
+    flow.save(task, "TaskRun", {"name": "hello", "sessionId": "s", "script": "", "workflowRun": f"lid://{flow.run}"})
+    report = imported(store, flow)
+    assert report.versions == 2
+    assert names(store) == {"p/run/out.txt", "p/run/.tasks/hello/out.txt"}
+    assert {one.id for one in store.lineage("p/run/out.txt").runs} == {f"nextflow-{flow.run}", f"nextflow-{task}"}
+
+
 # -- in buckets
 
 

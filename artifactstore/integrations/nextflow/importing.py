@@ -60,7 +60,12 @@ class Graph:
 
     def owner(self, one: Record) -> str:
         """Return the key of the run that made a file, or published it."""
-        return key_of(one.text("taskRun") or one.text("workflowRun") or one.key.partition("/")[0])
+        return self.task_of(one) or key_of(one.text("workflowRun") or one.key.partition("/")[0])
+
+    def task_of(self, one: Record) -> str:
+        """Return the key of the task in whose folder a file is; nothing of a published one, which may say what task it came from."""
+        above = self.records.by_key.get(one.key.partition("/")[0])
+        return "" if above is not None and above.kind == "WorkflowRun" else key_of(one.text("taskRun") or "")
 
     def outputs(self, run: str) -> list[Record]:
         """Return the files that a run made or published."""
@@ -206,7 +211,7 @@ class _Import:
         workflow = self._workflow(one)
         run = workflow.text("name") if workflow is not None else None
         owner, _, path = one.key.partition("/")
-        key = key_of(one.text("taskRun") or "")
+        key = self._graph.task_of(one)
         if not key:
             return name_of(self._prefix, run or owner, path or "output")
         task = self._graph.records.by_key.get(key)
@@ -250,7 +255,7 @@ class _Import:
         found: dict[str, list[tuple[str, str]]] = {}
         for one in self._graph.records.of("FileOutput"):
             ref = self._refs.get(one.key)
-            if ref is None or key_of(one.text("taskRun") or ""):
+            if ref is None or self._graph.task_of(one):
                 continue
             source, task = self._graph.origin(one)
             if task is not None:
