@@ -683,6 +683,8 @@ def test_times_are_equal_as_far_as_the_coarser_file_system_keeps_them() -> None:
     for coarse in (time, time // 10**3 * 10**3, time // 10**6 * 10**6, time // 10**9 * 10**9):
         assert same_time(time, coarse)
         assert same_time(coarse, time)
+    assert same_time(time, (time // 10**3 + 1) * 10**3)
+    assert not same_time(time, (time // 10**3 + 2) * 10**3)
     assert not same_time(time, time + 1)
     assert not same_time(time, time + 10**9)
     assert not same_time(time // 10**9 * 10**9, time + 10**9)

@@ -47,8 +47,11 @@ def moment(time: int) -> datetime:
 
 
 def same_time(one: int, other: int) -> bool:
-    """Return whether two times are equal, in nanoseconds, or as far as the coarser of two file systems keeps them."""
-    if one == other:
+    """Return whether two times are equal, in nanoseconds, or as far as the coarser of two file systems keeps them.
+
+    Microseconds may be rounded, as by a program that has seconds as a number with a fraction.
+    """
+    if one == other or (abs(one - other) <= 10**3 and 0 in (one % 10**3, other % 10**3)):
         return True
     return any(one // unit == other // unit and 0 in (one % unit, other % unit) for unit in (10**3, 10**6, 10**9))
 
