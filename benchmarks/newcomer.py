@@ -44,11 +44,12 @@ def main() -> int:
     if asked.part:
         print(json.dumps(PARTS[asked.part](place)))
         return 0
-    if not (place / "published").exists():
+    if not (place / "done").exists():
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         scale.make(place, -(-asked.entries // 3))
-        own_process("publish")
+    if not (place / "published").exists():
+        own_process("publish")  # stopped, it goes on where it was
     found = {what: value for part in ("disk", "link") for what, value in own_process(part).items()}
     rows = [[what, f"{value:,.2f}", f"{MOST[what]:g}" if what in MOST else ""] for what, value in found.items()]
     missed = [
@@ -65,7 +66,8 @@ def main() -> int:
 def publish(place: Path) -> dict[str, float]:
     """Publish what the fold adds up to, stretch by stretch, as writers do; return how many deltas that took."""
     store = artifactstore.open(place / "store", cache=place / "cache")
-    store.put(b"x", "one/more")
+    if not store.exists("one/more"):
+        store.put(b"x", "one/more")
     core = store._session.core()  # noqa: SLF001 - the part that seals
     backend, made = core.journal.backend, 0
     newest = max(list_segments(backend), key=lambda one: one.last)
