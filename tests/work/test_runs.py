@@ -16,6 +16,7 @@ import pytest
 
 import artifactstore
 from artifactstore import ConflictError, InvalidInputError, NotFoundError, RefusedError, Store
+from artifactstore.work.tracking.current_run import detached
 from tests.warm import command
 
 
@@ -626,3 +627,14 @@ def test_order_comes_from_the_journal_when_clocks_jump(store: Store, monkeypatch
     assert [node.label for node in store.lineage("b").upstream().artifacts if node.kind == "data"] == ["a:v1"]
     assert store.runs()[1].finished is not None
     assert store.runs()[1].finished >= store.runs()[0].started, "the time of entries never goes back"  # type: ignore[operator]
+
+
+def test_what_comes_in_from_outside_of_a_run_belongs_to_none(store: Store):
+    with store.run("train", code=False) as run:
+        with detached():
+            store.put({"from": "outside"}, "arrived")
+            store.put({"never": "read"}, "other")
+            store.get("other")
+        assert store.get("arrived") == {"from": "outside"}
+        store.put({"made": 1}, "made")
+    assert (edges(store, run.id, "used"), edges(store, run.id, "produced")) == (["arrived"], ["made"])

@@ -18,7 +18,7 @@ from artifactstore.work.tracking.inherited_runs import Inbox, Posted
 from artifactstore.work.tracking.outside_reads import OutsideReads, watch
 from artifactstore.work.tracking.run_notes import RunRecord, role
 
-__all__ = ["EXPORTED", "Tracker", "current", "enclosing_run", "in_role", "is_in_run", "note_read", "rejoin"]
+__all__ = ["EXPORTED", "Tracker", "current", "detached", "enclosing_run", "in_role", "is_in_run", "note_read", "rejoin"]
 
 EXPORTED: Final = "ARTIFACTSTORE_RUN"  # <store id>/<run>: joined by a child process that cannot see its parent's board
 
@@ -27,6 +27,7 @@ _lock = threading.Lock()
 _active: Final[list["Tracker"]] = []  # every active run of this process
 _joined: Final[dict[tuple[str, str, str | None], "Tracker"]] = {}  # runs of other processes: by store, run and inbox
 _variable: list[str | None] = []  # of `EXPORTED`: its value before this process set it, and the value it set
+_detached: ContextVar[bool] = ContextVar("artifactstore_detached", default=False)
 _born: str | None = None  # the run in which this process was forked
 
 
@@ -121,6 +122,8 @@ def _here() -> Tracker | None:
 
 def is_in_run(session: Session) -> bool:
     """Return whether this context may work for a run of a store, which is not asked: it may be out of reach."""
+    if _detached.get():
+        return False
     with _lock:
         runs = (_here(), *_active)
     ours = any(one is not None and one.session.url == session.url for one in runs)
@@ -129,6 +132,8 @@ def is_in_run(session: Session) -> bool:
 
 def current(session: Session) -> Tracker | None:
     """Return the run of a store that this context works for, or None."""
+    if _detached.get():
+        return None
     found = _here()
     if found is None and not _active and EXPORTED not in os.environ and not inherited_runs.exists():
         return None
@@ -234,6 +239,16 @@ def note_read(session: Session, found: Resolved, to: Path | None = None) -> None
         if to is not None and not to.exists():
             tracker.outside_reads.known.add(str(to.absolute()))
         tracker.used(found.digest, name=found.name, version=found.version, role=role.get(), path=found.path)
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """Let reads and puts inside the block belong to no run: what comes in from outside was made by none."""
+    token = _detached.set(True)
+    try:
+        yield
+    finally:
+        _detached.reset(token)
 
 
 @contextmanager
