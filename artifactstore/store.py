@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from artifactstore.work.get.artifact import Artifact
     from artifactstore.work.put.arguments import PutOptions
     from artifactstore.work.registry.verdict import Verdict
-    from artifactstore.work.runs.run import P, R, Run
+    from artifactstore.work.runs.run import Run
+    from artifactstore.work.runs.step import P, R
     from artifactstore.work.session.prepared import Batch
     from artifactstore.work.views.maintenance import Maintenance
     from artifactstore.work.views.registry import Registry
@@ -287,7 +288,7 @@ class Store(StoreQueries):
             InvalidInputError: the name is invalid, or the decorated object is not a function. Generators are refused, as they
                 run after the call returns.
         """
-        from artifactstore.work.runs.run import step  # noqa: PLC0415 - as above
+        from artifactstore.work.runs.step import step  # noqa: PLC0415 - as above
 
         return step(self._session)(name) if callable(name) else step(self._session, name)
 

@@ -1,20 +1,18 @@
 """Runs: a unit of work with its inputs, outputs, code, parameters and environment."""
 
-import functools
-import inspect
 import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from artifactstore.catalog.run_info import jobs_of
 from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact
-from artifactstore.model.json_values import json_value
-from artifactstore.model.reference import Referable, as_reference, check_name
+from artifactstore.model.reference import Referable, as_reference
 from artifactstore.objects.registry import check_expected
 from artifactstore.runtime.answering import answering
 from artifactstore.runtime.remarks import remark
@@ -34,10 +32,8 @@ from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
 from artifactstore.work.tracking.current_run import Tracker, enclosing_run, in_role, rejoin
 
-__all__ = ["Run", "step"]
+__all__ = ["Run"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _LONGEST: Final = 100  # characters of a run's id
 _ERROR: Final = 2000  # characters of the error of a failed run
 
@@ -105,12 +101,14 @@ class Run:
 
             raise missing(self, name)
 
-    def start(self, *, current: bool = True, capture: bool = True) -> Self:
+    def start(self, *, current: bool = True, capture: bool = True, parent: str | None = None) -> Self:
         """Start the run, or join the unfinished one of this id.
 
         Args:
-            current: whether it becomes this process's current run; else only what goes through `run.get` and `run.put` belongs to it.
+            current: whether it becomes this process's current run; else only what goes through `run.get` and `run.put`, or is in a
+                block of `run.inside()`, belongs to it.
             capture: whether the environment, and with `code` the code, of this process are recorded.
+            parent: id of the enclosing run, such as that of a whole pipeline; by default the run that this is started in.
 
         Raises:
             ConflictError: it was started already, or a run of this id has finished.
@@ -119,7 +117,7 @@ class Run:
         if self._tracker is not None or self.status is not None:
             raise ConflictError(f"the run {self.id!r} was started already")
         core = self._session.core_to_write()
-        outer = enclosing_run(self._session)
+        outer = parent if parent is not None else enclosing_run(self._session)
         self._capture = self._looked = Capture(self._session, code=self._code) if capture else None
         fact: Fact = {"fact": "started", "run": self.id, "name": self.name, "command": json_safe(shown(command_line()))}
         fact |= {"claimed": True} if self._claimed else {}
@@ -204,6 +202,16 @@ class Run:
         return self._tracker if os.getpid() == self._pid else rejoin(self._tracker)
 
     # -- inside the run
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Let reads and puts of this thread or task in a `with` block belong to this run, which was started before.
+
+        Raises:
+            ConflictError: it was not started, or has ended.
+        """
+        with self._running().innermost():
+            yield
 
     def get(self, ref: str | Referable, to: Any = None, *, role: str | None = None, **options: Any) -> Any:
         """Read like `Store.get`, as an input of this run; `role` is its role in the run."""
@@ -339,62 +347,3 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, id={self.id!r}, {self.status or ('running' if self._tracker is not None else 'not started')})"
-
-
-def step(session: Session, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that makes a run of each call; see `Store.step`.
-
-    Raises:
-        InvalidInputError: the name is invalid; from the decorator: not a function, or a generator.
-    """
-    if name is not None:
-        name = check_name(name)
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if not callable(function):
-            raise InvalidInputError(f"a step must be a function, got {function!r:.200}")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise InvalidInputError(
-                f"{function.__qualname__} is a generator, which runs after its call returns: use `with store.run(…)`"
-            )
-        signature = inspect.signature(function)
-
-        def begin(*args: P.args, **kwargs: P.kwargs) -> Run:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            return Run(session, f"{function.__module__}.{function.__qualname__}", params=_json_arguments(bound.arguments))
-
-        def keep(run: Run, result: Any) -> Any:
-            if name is not None:
-                run.put(result, name)
-            return result
-
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            with begin(*args, **kwargs) as run:
-                result: R = keep(run, function(*args, **kwargs))
-                return result
-
-        if not inspect.iscoroutinefunction(function):
-            return call
-        waited: Callable[..., Awaitable[Any]] = function
-
-        @functools.wraps(function)
-        async def call_and_wait(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with begin(*args, **kwargs) as run:
-                return keep(run, await waited(*args, **kwargs))
-
-        return cast("Callable[P, R]", call_and_wait)
-
-    return decorate
-
-
-def _json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that have a JSON form."""
-    found = {}
-    for key, value in arguments.items():
-        try:
-            found[key] = json_value(value, key)
-        except Exception:  # noqa: BLE001, S112 - not JSON, or user code that fails
-            continue
-    return found
