@@ -218,6 +218,10 @@ class Backend(ABC):
             BackendError: the outcome is unknown; `transient` says whether to try again.
         """
 
+    def obstacle(self, key: str) -> str:  # noqa: ARG002 - for backends that have folders
+        """Return what is in the place of an object that reads as missing, as a clause for messages; "" if nothing is."""
+        return ""
+
     @abstractmethod
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield every object whose key starts with `prefix`, in any order, complete, never from a cache.

@@ -248,16 +248,16 @@ class Appender:
         turns, journal = self._turns, self.journal
         jobs: list[Callable[[], None]] = []
         for ticket in good:
-            if not ticket.record["adoptable"]:
+            if not self._may_be_adopted(ticket, head):
                 # Not at each try: it takes a request, in which one that heeds nothing appends again.
                 if turns.lost and turns.lost % YIELD_AFTER == 0 and not ticket.yielded:
                     ticket.yielded, ticket.record["base"] = True, head
                     jobs.append(partial(self._ask, ticket))
                 continue
             with journal.lock:
-                # Once is enough, until a clean-up makes it void. It must be valid by itself: whoever appends it may not have
-                # what it depends on.
-                posted = ticket.posted >= max(0, journal.fold.header["condemned"])
+                # Once is enough, until a clean-up makes it void, or its alias is moved. It must be valid by itself: whoever appends
+                # it may not have what it depends on.
+                posted = ticket.posted >= max(0, journal.fold.header["condemned"]) and self._may_be_adopted(ticket, ticket.posted)
                 if posted or journal.head != head or journal.fold.predict([self._judged(ticket, head)], now)[0] is not None:
                     continue
                 if ticket.posted < 0 and ticket.tried <= head and head - ticket.record["birth"] >= INBOX_FOLDER:
@@ -276,6 +276,10 @@ class Appender:
             for one in sent:
                 one.result()
 
+    def _may_be_adopted(self, ticket: Ticket, base: int) -> bool:
+        with self.journal.lock:
+            return bool(ticket.record["adoptable"]) and not self.journal.fold.overtaken({**ticket.complete(), "base": base})
+
     def _post_one(self, ticket: Ticket, before: int) -> None:
         try:
             self._turns.timed(lambda: self._inbox.post(ticket.written()))
@@ -292,12 +296,12 @@ class Appender:
         if any(fact["fact"] in _ALONE for ticket in good for fact in ticket.facts):
             return []
         room = MAX_ENTRY - _ENVELOPE - sum(_ENVELOPE + (0 if ticket.spilled else ticket.size) for ticket in good)
-        posted = self._inbox.read(self._turns.waiting(), {ticket.txn for ticket in good}, room)
+        posted = self._inbox.read(self._turns.waiting(), {ticket.txn for ticket in good}, room, now)
         with self.journal.lock:
             if self.journal.head != head:
                 return []
             judged = [*(self._judged(ticket, head) for ticket in good), *(one.txn for one in posted)]
-            voids = self.journal.fold.predict(judged, now)
+            voids = self.journal.fold.predict(judged, now, len(posted))
         return [one for one, void in zip(posted, voids[len(good) :], strict=True) if void is None]
 
     def _judge(self, batch: Sequence[Ticket], head: int) -> tuple[list[Ticket], str, Sequence[Any]]:

@@ -156,6 +156,8 @@ def fetch_run(backend: Backend, start: int, known: int, *, end: int | None = Non
             if found is None and (seq + offset <= known or any(later is not None for later in raws[offset + 1 :])):
                 found = _read_again(backend, seq + offset)
             if found is None:
+                if seq + offset == 1 and (obstacle := backend.obstacle(entry_key(1))):  # all of the store would look empty
+                    raise CorruptionError(f"{entry_key(1)} cannot be read: {obstacle}", location=entry_key(1))
                 return
             yield found
         seq = upto + 1
@@ -166,8 +168,9 @@ def _read_again(backend: Backend, seq: int) -> bytes:
     """Read an entry again that was absent while a later one existed: it may have been written between the two reads."""
     raw = read_or_none(backend, entry_key(seq))
     if raw is None:
+        obstacle = backend.obstacle(entry_key(seq))
         raise CorruptionError(
-            f"{entry_key(seq)} is missing, but later entries exist: the journal is damaged or still being copied. "
+            f"{entry_key(seq)} is missing, but later entries exist: {obstacle or 'the journal is damaged or still being copied'}. "
             "Nothing can be written here; restore the missing entry from a copy of the store, or let the copy finish",
             location=entry_key(seq),
         )

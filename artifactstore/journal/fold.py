@@ -29,8 +29,11 @@ class Fold(Protocol):
     def verdict(self, txn: str) -> tuple[int, str | None] | None:
         """Return (entry, why void or None) of a transaction seen in the window."""
 
-    def predict(self, txns: "Sequence[Txn]", time: str) -> Sequence[Any]:
-        """Judge transactions like the next entry would."""
+    def predict(self, txns: "Sequence[Txn]", time: str, others: int = 0) -> Sequence[Any]:
+        """Judge transactions like the next entry would; so many at the end are other writers' and must not be overtaken."""
+
+    def overtaken(self, txn: "Txn") -> Any:
+        """Return why no other writer may append a transaction that was posted with this base, or None."""
 
     def lost(self, txn: "Txn") -> Any:
         """Return why a transaction relies on content that was found lost since its references were checked, or None."""

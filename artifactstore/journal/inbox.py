@@ -6,6 +6,7 @@ had made it, and the fold judges what comes of it. What is not there, or cannot 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from artifactstore.journal.chain import INBOX_FOLDER, facts_key, inbox_folder, i
 from artifactstore.journal.fetch import read_or_none
 from artifactstore.journal.journal import Journal
 from artifactstore.model.digest import Digest
-from artifactstore.model.encoding import canonical_json, check_json
+from artifactstore.model.encoding import canonical_json, check_json, parse_time
 from artifactstore.model.facts import Fact, is_adoptable, parse_facts, parse_txn
 from artifactstore.runtime.threads import Pool
 
@@ -26,6 +27,7 @@ READ: Final = 64  # transactions that are read for one entry
 LARGEST: Final = 2**20 + 2**16  # bytes of one: larger facts are in `facts/`
 _SPILLED: Final = 16 * 2**20  # bytes of facts in `facts/` that are read for another writer
 _AT_ONCE: Final = 32  # concurrent reads
+RECENT: Final = timedelta(minutes=5)  # for which a move of an alias is appended for its writer, who may have died
 _KEPT: Final = 4096  # transactions, and keys of unusable objects, that are remembered
 
 
@@ -124,13 +126,14 @@ class Inbox:
         found = self._journal.fold.verdict(txn)
         return found is not None and found[1] is None
 
-    def read(self, waiting: Sequence[Waiting], own: Collection[str], room: int) -> list[Posted]:
+    def read(self, waiting: Sequence[Waiting], own: Collection[str], room: int, now: str) -> list[Posted]:
         """Read transactions of other writers that may be appended as far as they show by themselves; the fold judges the rest.
 
         Args:
             waiting: what waits, in the order of turns.
             own: ids of own transactions.
             room: bytes that are left in the entry.
+            now: the time of the entry.
         """
         wanted: list[Waiting] = []
         for one in waiting:
@@ -146,7 +149,8 @@ class Inbox:
                 self._read[one.key] = posted
             elif posted is None:
                 self._refuse(one.key)
-        return [self._read[one.key] for one in wanted if one.key in self._read]
+        found = [self._read[one.key] for one in wanted if one.key in self._read]
+        return [one for one in found if not _is_old(one, now)]
 
     def refuse(self, posted: Sequence[Posted]) -> None:
         """Read these no more: an entry with one of them could not be read."""
@@ -213,3 +217,10 @@ class Inbox:
         if raw is None or str(Digest.of(raw, self._journal.config.digest)) != spilled["digest"]:
             return None
         return parse_facts(raw, key)
+
+
+def _is_old(posted: Posted, now: str) -> bool:
+    """Return whether a move of an alias was made so long ago that its writer may be gone, and whoever waits for it surprised."""
+    if all(fact["fact"] != "aliased" for fact in posted.txn["facts"]):
+        return False
+    return abs(parse_time(now) - parse_time(posted.txn["time"])) > RECENT

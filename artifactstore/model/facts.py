@@ -41,22 +41,29 @@ WINDOW: Final = 4096  # entries: a transaction may take effect this long after i
 Fact = dict[str, Any]
 
 
-# What nothing but a `condemned` can invalidate (docs/reference/protocol.md, rule 4).
-ADOPTABLE: Final = frozenset({"stored", "versioned", "described", "measured", "started", "finished", "used", "produced"})
+# What another writer may append: nothing, or nothing that is not for ever, makes it void (docs/reference/protocol.md, rule 4).
+ADOPTABLE: Final = frozenset(
+    {"stored", "versioned", "described", "measured", "started", "finished", "used", "produced", "aliased"}
+)
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def is_adoptable(facts: Iterable[Mapping[str, Any]]) -> bool:
     """Return whether another writer may append a transaction of these facts.
 
-    Not the start of a run whose id the caller chose, and not a version that expects how many there are.
+    Not the start of a run whose id the caller chose, not a version that expects how many there are, and not a move of an alias to
+    the newest version of some content, which another put of that content would change.
     """
-    return all(
-        fact.get("fact") in ADOPTABLE
-        and not (fact["fact"] == "started" and fact.get("claimed"))
-        and not (fact["fact"] == "versioned" and "expect" in fact)
-        for fact in facts
-    )
+    new: set[tuple[Any, Any]] = set()  # versions that the transaction makes itself
+    for fact in facts:
+        kind = fact.get("fact")
+        if kind not in ADOPTABLE or (kind == "started" and fact.get("claimed")) or (kind == "versioned" and "expect" in fact):
+            return False
+        if kind == "versioned":
+            new.add((fact["name"], fact["digest"]))
+        elif kind == "aliased" and fact.get("version") is None and "digest" in fact and (fact["name"], fact["digest"]) not in new:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

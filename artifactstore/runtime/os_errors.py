@@ -23,7 +23,7 @@ _ADVICE: Final = {
     errno.EIO: "the disk or the network mount reports damage: check it before anything else",
     errno.ENAMETOOLONG: "the folder's path is too long here: use a shorter one",
     errno.EISDIR: "a folder is in the object's place: move it away, then try again",
-    errno.ENOTDIR: "a file is in the place of a folder",
+    errno.ENOTDIR: "a file is in the place of a folder: move it away, then try again",
     errno.EMFILE: "this process has too many files open",
 }
 

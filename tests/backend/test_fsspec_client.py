@@ -1,6 +1,5 @@
 """The client that the remote backends own: how often a request is sent, how its failure reads, and what a listing yields."""
 
-import asyncio
 import inspect
 import itertools
 import pickle
@@ -19,6 +18,7 @@ from artifactstore.backend.base import Stored
 from artifactstore.backend.errors import ExpiredError, RangesFailedError, Request, ThrottledError
 from artifactstore.backend.gcs.backend import GcsBackend
 from artifactstore.backend.readonly.http import HttpBackend
+from artifactstore.backend.remote import event_loop
 from artifactstore.backend.remote.fsspec_backend import FsspecBackend
 from artifactstore.backend.remote.fsspec_client import FsspecClient
 from artifactstore.backend.s3.backend import S3Backend
@@ -255,14 +255,14 @@ def test_between_a_verb_of_a_backend_and_its_request_there_are_two_calls(monkeyp
     """Each layer above is one that every request of every store passes."""
     service = Service()
     seen: list[list[str]] = []
-    real = asyncio.run_coroutine_threadsafe
+    real = vars(event_loop)["wait"]
 
-    def scheduled(coroutine: Any, loop: Any) -> Any:
+    def waiting(*args: Any) -> Any:
         seen.append([frame.function for frame in inspect.stack() if "artifactstore/backend" in frame.filename])
-        return real(coroutine, loop)
+        return real(*args)
 
     one = client(service)
-    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", scheduled)
+    monkeypatch.setattr(event_loop, "wait", waiting)
     one.request("read", "a", service.send)
     one.read_ranges("a", [(0, 2)], 4, service.send, lambda came, _: came)
     assert seen == [["run_coroutine", "request"], ["run_coroutine", "request", "read_ranges"]]

@@ -7,13 +7,16 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 
 import pytest
 from fsspec.asyn import get_loop
 
 from artifactstore.backend.connect import connect
+from artifactstore.backend.remote import event_loop
 from artifactstore.backend.remote.event_loop import run_coroutine
 from artifactstore.errors import BackendError
 from artifactstore.runtime.threads import Pool
@@ -123,6 +126,44 @@ def test_what_a_coroutine_returns_or_raises_comes_through() -> None:
     assert run_coroutine(get_loop(), answer, 4) == 5
     with pytest.raises(TimeoutError, match="its own"):
         run_coroutine(get_loop(), answer, -1)
+
+
+def test_no_task_is_freed_by_the_thread_that_waits_for_it() -> None:
+    """Python loses a Ctrl-C that comes while asyncio's weak reference to a task is cleared."""
+    freed: list[int] = []
+    kept: list[object] = []
+
+    async def answer(number: int) -> int:
+        kept.append(weakref.ref(asyncio.current_task(), lambda _: freed.append(threading.get_ident())))
+        await asyncio.sleep(0)
+        if number % 3 == 0:
+            raise TimeoutError("its own")
+        return number
+
+    for number in range(300):
+        with suppress(TimeoutError):
+            run_coroutine(get_loop(), answer, number)
+    run_coroutine(get_loop(), asyncio.sleep, 0)
+    assert threading.get_ident() not in freed
+    assert len(freed) > 200
+
+
+def test_what_is_wrong_before_a_coroutine_begins_is_raised_where_it_was_asked_for() -> None:
+    async def answer(number: int) -> int:
+        return number
+
+    with pytest.raises(TypeError, match="positional argument"):
+        run_coroutine(get_loop(), answer)
+
+
+def test_a_coroutine_that_is_cancelled_on_its_loop_is_an_error_and_no_answer() -> None:
+    async def cancelled() -> None:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        await asyncio.sleep(60)
+
+    with pytest.raises(CancelledError):
+        run_coroutine(get_loop(), cancelled)
+    assert not event_loop._TASKS
 
 
 def test_a_loop_that_can_not_serve_is_told() -> None:

@@ -169,7 +169,8 @@ def _refused() -> Iterator[tuple[str, Callable[[Memory], None]]]:
     yield "facts here and there", changed(spilled={"id": new_id(), "digest": digest("a")})
     yield "facts that are nowhere", changed(facts=[], spilled={"id": new_id(), "digest": digest("a")})
     for name, fact in {
-        "an alias": {"fact": "aliased", "name": "x", "alias": "best", "digest": digest("a")},
+        "an alias of the newest version": {"fact": "aliased", "name": "x", "alias": "best", "digest": digest("b")},
+        "an alias of a version that is not there": {"fact": "aliased", "name": "x", "alias": "best", "version": 7},
         "a removal": {"fact": "removed", "digest": digest("a")},
         "a hold": {"fact": "held", "hold": new_id(), "digest": digest("a")},
         "an approval": {"fact": "approved", "digest": digest("a"), "verdict": "approved"},
@@ -510,8 +511,7 @@ def test_after_some_lost_races_others_are_asked_to_wait(times: int) -> None:
     appender = _appender(backend, contended=False)
     _commit(appender, _stored(), _versioned())
     backend.times = times
-    moved = {"fact": "aliased", "name": "x", "alias": "best", "version": 1, "expect": None}
-    done = _commit(appender, moved)
+    done = _commit(appender, {"fact": "removed", "name": "x", "version": 1})
     assert done.seq == times + 2
     asked = [key for key in _posted(backend) if key.endswith(".yield")]
     assert asked == ([inbox_key(done.txn, 1, 4, yields=True)] if times >= 3 else [])

@@ -322,14 +322,15 @@ def test_a_last_entry_that_links_to_itself_comes_back(home: Path, made: Path):
     is_whole(home, made)
 
 
-def test_a_folder_in_the_place_of_an_entry_is_named_and_has_to_go_first(home: Path, made: Path, capsys: Any):
+def test_a_folder_with_files_in_the_place_of_an_entry_is_named_and_has_to_go_first(home: Path, made: Path, capsys: Any):
     entry(home / "store", 2).unlink()
     entry(home / "store", 2).mkdir()
+    (entry(home / "store", 2) / "mine.txt").write_text("not yours")
     words = ["repair", "--store", str(home / "store"), "--source", str(made / "copy")]
     assert main(words) == 5
     assert "move it away, then try again" in capsys.readouterr().out
-    entry(home / "store", 2).rmdir()
-    assert main(words) == 0
+    (entry(home / "store", 2) / "mine.txt").unlink()
+    assert main(words) == 0  # an empty one tells nothing, and goes
     is_whole(home, made)
 
 

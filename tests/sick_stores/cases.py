@@ -3,6 +3,7 @@
 # mypy: disable-error-code="func-returns-value"
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import artifactstore
 from artifactstore import (
     ArtifactStoreError,
+    BackendError,
     CorruptionError,
     FormatError,
     InvalidInputError,
@@ -22,6 +25,8 @@ from artifactstore import (
 )
 from artifactstore.content.manifests.manifest import manifest_key
 from artifactstore.content.packs.pack import pack_key
+from artifactstore.journal import segments as segments_module
+from artifactstore.maintenance import extend as extend_module
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 from artifactstore.store import Store
@@ -80,6 +85,41 @@ def manifests(root: Path, change: Callable[[Path], object]) -> None:
 def folder_instead(path: Path) -> None:
     path.unlink()
     path.mkdir()
+
+
+def full_folder_instead(path: Path) -> None:
+    folder_instead(path)
+    (path / "mine.txt").write_text("not yours")
+
+
+def file_instead(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_bytes(b"no folder")
+
+
+def pipe_instead(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def dangling_instead(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def snapshot_of(root: Path, change: Callable[[Path], object]) -> None:
+    """A published snapshot whose bytes are changed."""
+    store_of(root).maintenance.snapshot()
+    change(one(root, "segments/folds/*"))
+
+
+def deltas_of(root: Path, change: Callable[[Path], object]) -> None:
+    """Some published deltas whose bytes are changed."""
+    with patch.object(segments_module, "STRIDE", 3), patch.object(extend_module, "STRIDE", 3):
+        for k in range(7):
+            store_of(root).put(b"%d" % k, "many")
+    for path in sorted(root.glob("segments/deltas/*")):
+        change(path)
 
 
 def loop_instead(path: Path) -> None:
@@ -267,6 +307,10 @@ CASES: Final = [
     Case("empty packs", lambda r: packs(r, lambda p: p.write_bytes(b"")), get, CorruptionError, "truncated: it has 0 bytes"),
     Case("swapped packs", lambda r: swap(*sorted(r.glob("packs/*/*"))[:2]), get, CorruptionError, r"packs/", alone=WHOLE),
     Case("a folder instead of a pack", lambda r: packs(r, folder_instead), get, ArtifactStoreError, "packs/"),
+    Case("a folder with files instead of a pack", lambda r: packs(r, full_folder_instead), verified, CorruptionError, r"packs/.*is missing: a folder is in its place: move it away, then try again, with `artifactstore repair`"),
+    Case("a file instead of the folder of packs", lambda r: file_instead(r / "packs"), verified, CorruptionError, "packs/.*is missing: a file is in the place of its folder: move it away", REFUSED),
+    Case("pipes instead of packs", lambda r: packs(r, pipe_instead), get, ArtifactStoreError, "packs/.*is not a regular file"),
+    Case("a pack that links to nothing", lambda r: packs(r, dangling_instead), get, CorruptionError, "pack is missing"),
     Case("a pack that links to itself", lambda r: packs(r, loop_instead), get, ArtifactStoreError, "packs/"),
     Case("packs of zeros", lambda r: packs(r, lambda p: p.write_bytes(bytes(p.stat().st_size))), get, CorruptionError, r"packs/"),
     Case("packs with flipped footers", lambda r: packs(r, lambda p: flip(p, 0.9999)), verified, CorruptionError, "footer|trailer", alone=WHOLE),
@@ -280,6 +324,9 @@ CASES: Final = [
     Case("truncated manifests", lambda r: manifests(r, truncate), get, CorruptionError, "manifests/.*changed or truncated"),
     Case("manifests in one another's place", turn_manifests, get, CorruptionError, "manifests/"),
     Case("folders instead of manifests", lambda r: manifests(r, folder_instead), get, ArtifactStoreError, "manifests/"),
+    Case("folders with files instead of manifests", lambda r: manifests(r, full_folder_instead), verified, CorruptionError, r"manifests/.*is missing: a folder is in its place: move it away"),
+    Case("a file instead of the folder of manifests", lambda r: file_instead(r / "manifests"), verified, CorruptionError, "manifests/.*is missing: a file is in the place of its folder: move it away", REFUSED),
+    Case("manifests that link to themselves", lambda r: manifests(r, loop_instead), get, ArtifactStoreError, "manifests/"),
     Case("nothing but the journal", lambda r: [shutil.rmtree(r / one) for one in ("packs", "manifests")], get, CorruptionError, "missing"),
     # -- the journal
     Case("a flipped entry", lambda r: flip(entry(r, 2), 0.3), names, CorruptionError, "000000000002"),
@@ -300,7 +347,20 @@ CASES: Final = [
     Case("a fact that changed", lambda r: rewrite(entry(r, 2), lambda e: e["txns"][0]["facts"][-1].update(kind="model")), names, CorruptionError, "journal is broken"),
     Case("an actor that changed", lambda r: rewrite(entry(r, 1), lambda e: e["txns"][0].update(actor="somebody else")), names, CorruptionError, "Compare both with a copy"),
     Case("all entries damaged", lambda r: [truncate(entry(r, k)) for k in range(1, 6)], names, CorruptionError, "000000000001"),
-    Case("a folder instead of an entry", lambda r: folder_instead(entry(r, 2)), names, ArtifactStoreError, "000000000002", LOST),
+    Case("a folder instead of an entry", lambda r: folder_instead(entry(r, 2)), names, CorruptionError, "000000000002.json is missing, .*a folder is in its place: move it away"),
+    Case("a folder with files instead of an entry", lambda r: full_folder_instead(entry(r, 2)), names, CorruptionError, "000000000002.json is missing, .*a folder is in its place: move it away", LOST),
+    Case("a folder instead of an entry, and a writer", lambda r: folder_instead(entry(r, 2)), put, CorruptionError, "Nothing can be written"),
+    Case("a folder instead of the last entry", lambda r: folder_instead(entry(r, 5)), put, BackendError, "000000000005.json: a folder is in the object's place: move it away"),
+    Case("a folder with files instead of the last entry", lambda r: full_folder_instead(entry(r, 5)), verified, CorruptionError, "nothing can be appended as .*000000000005.json: a folder is in its place: move it away", LOST),
+    Case("a folder behind the last entry", lambda r: entry(r, 6).mkdir(), put, BackendError, "000000000006.json: a folder is in the object's place: move it away", LOST),
+    Case("a folder instead of the first entry", lambda r: folder_instead(entry(r, 1)), names, CorruptionError, "000000000001.json.*a folder is in its place"),
+    Case("folders instead of two entries and a pack", lambda r: [folder_instead(one) for one in (entry(r, 2), entry(r, 4), min(r.glob("packs/*/*")))], names, CorruptionError, "000000000002.json is missing, .*a folder is in its place"),
+    Case("an entry that links to itself", lambda r: loop_instead(entry(r, 2)), names, BackendError, "000000000002.json.*Too many levels"),
+    Case("an entry that links to nothing", lambda r: dangling_instead(entry(r, 2)), names, CorruptionError, "000000000002.json is missing"),
+    Case("a pipe instead of an entry", lambda r: pipe_instead(entry(r, 2)), names, BackendError, "000000000002.json: it is not a regular file.*remove it"),
+    Case("a file instead of the folder of entries", lambda r: file_instead(r / "journal/000000000"), names, CorruptionError, "journal/.*a file is in the place of its folder: move it away", LOST),
+    Case("an entry twice, in another case", lambda r: shutil.copy(entry(r, 1), entry(r, 2).with_suffix(".JSON")), names, None, "", WHOLE, WHOLE),
+    Case("a folder instead of facts", lambda r: spill(r, folder_instead), names, CorruptionError, r"facts/.*is missing: restore it"),
     Case("a newer entry", lambda r: rewrite(entry(r, 3), newer), names, FormatError, "upgrade"),
     Case("a newer entry, and a writer", lambda r: rewrite(entry(r, 3), newer), put, FormatError, "upgrade"),
     Case("a newer entry, and a clean-up", lambda r: rewrite(entry(r, 3), newer), clean, FormatError, "upgrade"),
@@ -316,7 +376,9 @@ CASES: Final = [
     Case("the store.json of another store", lambda r: rewrite(r / "store.json", lambda c: c.update(store=ZERO)), names, CorruptionError, "between store.json and", REFUSED),
     Case("no store.json", lambda r: (r / "store.json").unlink(), put, CorruptionError, "a journal but no store.json.*repair --source", alone=REFUSED),
     Case("no store.json, read", lambda r: (r / "store.json").unlink(), names, CorruptionError, "a journal but no store.json", alone=REFUSED),
-    Case("a folder instead of store.json", lambda r: folder_instead(r / "store.json"), names, ArtifactStoreError, "store.json", LOST, REFUSED),
+    Case("a folder instead of store.json", lambda r: folder_instead(r / "store.json"), names, ArtifactStoreError, "store.json", alone=REFUSED),
+    Case("a folder with files instead of store.json", lambda r: full_folder_instead(r / "store.json"), names, ArtifactStoreError, "store.json", LOST, REFUSED),
+    Case("a pipe instead of store.json", lambda r: pipe_instead(r / "store.json"), names, BackendError, "store.json: it is not a regular file", alone=REFUSED),
     Case("nothing at all", shutil.rmtree, names, NotFoundError, "no store at", REFUSED, REFUSED),
     # -- what clean-up meets, and leaves
     Case("a missing manifest, and a clean-up", lambda r: shutil.rmtree(r / "manifests"), clean, CorruptionError, "manifest"),
@@ -348,6 +410,12 @@ CASES: Final = [
     # -- derived objects
     Case("segments of nothing", lambda r: ((r / "segments").mkdir(), (r / f"segments/1-{1:012d}-{3:012d}-{'0' * 64}.parquet").write_bytes(b"PAR1")), names, None, "", WHOLE, WHOLE),
     Case("a snapshot without its bytes", lambda r: ((r / "segments").mkdir(), (r / f"segments/fold-11-{1:012d}-{2:012d}-blake3-{'0' * 64}.json").write_bytes(b"{}")), names, None, "", WHOLE, WHOLE),
+    Case("an empty snapshot", lambda r: snapshot_of(r, lambda p: p.write_bytes(b"")), names, None, "", WHOLE, WHOLE),
+    Case("a folder instead of a snapshot", lambda r: snapshot_of(r, folder_instead), names, None, "", WHOLE, WHOLE),
+    Case("empty deltas", lambda r: deltas_of(r, lambda p: p.write_bytes(b"")), names, None, "", WHOLE, WHOLE),
+    Case("flipped deltas", lambda r: deltas_of(r, flip), names, None, "", WHOLE, WHOLE),
+    Case("folders instead of deltas", lambda r: deltas_of(r, folder_instead), names, None, "", WHOLE, WHOLE),
+    Case("a file instead of the folder of segments", lambda r: ((r / "segments").exists() and shutil.rmtree(r / "segments"), (r / "segments").write_bytes(b"")), put, None, "", WHOLE, WHOLE),
     Case("an unknown folder", lambda r: ((r / "future").mkdir(), (r / "future/thing").write_bytes(b"x")), put, None, "", WHOLE, WHOLE),
     # -- what mirrors meet
     Case("a mirror that is another store", lambda _: None, lambda s: mirrored(Path(s.url), another_store(Path(s.url))), InvalidInputError, "is another store.*pass a copy of this one", WHOLE, WHOLE),

@@ -130,14 +130,17 @@ class Checker:
                     raise Violation(f"1: entry {seq} names facts that are not durable")
                 txn["facts"] = json.loads(stored)
         condemned = {**self.truth.condemned_manifests, **self.truth.condemned_packs}
+        overtaken = [self._overtaken(txn) for txn in entry["txns"]]
         voids = self.truth.apply(entry)
         if self.reference is not None:
             expected = self.reference.apply(entry)
             found = [void is None for void in voids]
             if found != expected:
                 raise Violation(f"7: entry {seq}: the fold says {[str(v) for v in voids]}, the reference {expected}")
-        for txn, void in zip(entry["txns"], voids, strict=True):
+        for txn, void, late in zip(entry["txns"], voids, overtaken, strict=True):
             self.world.log(f"    entry {seq}: {txn['txn'][:6]} {[f['fact'] for f in txn['facts']]} {void or 'takes effect'}")
+            if void is None and late:
+                raise Violation(f"4: entry {seq}: {txn['txn'][:6]} of {txn['base']} moves what was moved in {late} again")
             if void is None:
                 self._effect(txn, seq, condemned)
         for manifest, (_, _, packs) in self.truth.manifests.items():
@@ -147,6 +150,16 @@ class Checker:
                         raise Violation(f"3: the uncondemned manifest {manifest} needs the condemned pack {pack}")
         self._own_words(seq)
         self.dumps[seq] = canonical_json(self.truth.dump())
+
+    def _overtaken(self, txn: dict[str, Any]) -> int:
+        """Return the entry that moved what a transaction moves, if that was after its writer judged it, else 0."""
+        moved = [
+            row["seq"]
+            for fact in txn["facts"]
+            if fact["fact"] == "aliased"
+            for row in self.truth.aliases.get(fact["name"], {}).get(fact["alias"], ())[-1:]
+        ]
+        return max((seq for seq in moved if seq > txn["base"]), default=0)
 
     def _effect(self, txn: dict[str, Any], seq: int, condemned: dict[str, int]) -> None:
         if txn["txn"] in self.effective:

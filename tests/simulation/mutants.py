@@ -141,8 +141,8 @@ def _base_is_always_the_head(self: Appender, ticket: Any, head: int) -> dict[str
     return {**ticket.record, "facts": ticket.facts, "base": head}
 
 
-def _predict_each_on_the_same_state(self: State, txns: Sequence[Any], time: str) -> list[Any]:
-    return [REAL_PREDICT(self, [txn], time)[0] for txn in txns]
+def _predict_each_on_the_same_state(self: State, txns: Sequence[Any], time: str, others: int = 0) -> list[Any]:
+    return [REAL_PREDICT(self, [txn], time, int(k >= len(txns) - others))[0] for k, txn in enumerate(txns)]
 
 
 REAL_PREDICT = State.predict
@@ -223,6 +223,20 @@ def _success_is_a_reply(self: Appender, ticket: Any, head: int) -> None:
         REAL_LOOK_FOR(self, ticket, head)
 
 
+def _overtaken_but(code: str) -> Callable[..., Any]:
+    """What other writers may append, with one of its two rules taken out."""
+
+    def overtaken(self: State, txn: Any) -> Any:
+        if code == "gate":
+            with patch.object(self, "gates", {}):
+                return REAL_OVERTAKEN(self, txn)
+        return REAL_OVERTAKEN(self, {**txn, "base": 2**62})
+
+    return overtaken
+
+
+REAL_OVERTAKEN = State.overtaken
+
 MUTANTS: dict[str, Mutant] = {
     "condemned packs": Mutant(
         "a txn that stores on a condemned pack is void", _patches((judge_module, "_not_condemned", _not_condemned_but_packs))
@@ -287,7 +301,17 @@ MUTANTS: dict[str, Mutant] = {
         "what was posted keeps its id", _patches((Appender, "_post", _renew_what_was_posted)), Habits(crowded=True)
     ),
     "adoptable": Mutant(
-        "only what a clean-up alone can void is adopted", _patches(*_ANYTHING), Habits(crowded=True, moving=True)
+        "only what stays void once it is void is adopted", _patches(*_ANYTHING), Habits(crowded=True, holding=True, mode="alone")
+    ),
+    "moved since it was posted": Mutant(
+        "a move of an alias that was moved since is not adopted",
+        _patches((State, "overtaken", _overtaken_but("expect"))),
+        Habits(crowded=True, moving=True),
+    ),
+    "gated since it was posted": Mutant(
+        "a move of an alias that was gated since is not adopted, although that gate was lifted",
+        _patches((State, "overtaken", _overtaken_but("gate"))),
+        Habits(crowded=True, moving=True, gating=True, mode="alone"),
     ),
     "adopted is folded": Mutant(
         "an own entry is folded with what it adopts", _patches((Appender, "_entry", _fold_own_alone)), Habits(crowded=True)

@@ -18,6 +18,7 @@ class Reference:
         self.versions: dict[str, list[list[Any]]] = {}  # digest, whether removed, whether said here
         self.aliases: dict[tuple[str, str], int | None] = {}
         self.moves: dict[str, int] = {}
+        self.gates: set[str] = set()  # aliases that no plain move may change
         self.held: dict[tuple[bool, str], str] = {}  # whether said here, hold
         self.received: dict[tuple[str, str], int] = {}
 
@@ -69,10 +70,14 @@ class Reference:
                 return fact["digest"] not in self.held.values()
             return self._version(fact) is not None and self._version(fact)[0] not in self.held.values()  # type: ignore[index]
         if kind == "aliased":
-            version = self._version(fact)
             if "expect" in fact and self.aliases.get((fact["name"], fact["alias"])) != fact["expect"]:
                 return False
-            return version is not None and not version[1] and bool(self.holders.get(version[0]))
+            if fact["version"] is None:
+                return True
+            version = self._version(fact)
+            return (
+                fact["alias"] not in self.gates and version is not None and not version[1] and bool(self.holders.get(version[0]))
+            )
         return True
 
     def _there(self, digest: str, brings: set[str]) -> bool:
@@ -132,6 +137,8 @@ class Reference:
         elif kind == "aliased":
             self.aliases[fact["name"], fact["alias"]] = fact["version"]
             self.moves[fact["name"]] = self.moves.get(fact["name"], 0) + 1
+        elif kind == "gated":
+            (self.gates.discard if fact["rules"] is None else self.gates.add)(fact["alias"])
         elif kind == "held":
             self.held[own, fact["hold"]] = fact["digest"]
         elif kind == "released":

@@ -133,6 +133,9 @@ class Scenario:
         habits.crowded = habits.crowded or random.Random(seed + 3).random() < 0.3
         self.folder = random.Random(seed + 4).choice([16, 4, 1])
         self.mode = habits.mode or rng.choice(["alone", "alone", "copy", "import"])
+        habits.ending = habits.ending or self.mode == "alone"
+        likely = self.mode == "alone"
+        habits.gating = habits.gating or (likely and random.Random(seed + 6).random() < 0.2)
         self.habits = habits
         self.with_reference = with_reference
         self.places: dict[str, Place] = {}
@@ -288,6 +291,7 @@ class Scenario:
         ]
         mix = [*acts] if self.habits.eager else rng.choice(mixes)
         mix = mixes[3] if self.habits.repacking else ["mover"] if self.habits.moving else mix
+        mix = ["mover", "remover"] if self.habits.holding else mix
         chosen = [acts[name] for name in ("writer", "gc", *rng.choices(mix, k=rng.randint(2, 7)))]
         if self.sealing:
             chosen.append(lambda p: lambda: p.sealer(3))

@@ -45,8 +45,9 @@ class Stranger:
             self._what_is_posted,
         ]
         txns = rng.choice(makers)(head)
-        now = max(process.journal.fold.header["time"], _TIME)
-        raw = encode_entry(head + 1, process.journal.digest, writer="f" * 32, time=now, txns=txns)
+        header = process.journal.fold.header
+        now, form = max(header["time"], _TIME), header["format"]
+        raw = encode_entry(head + 1, process.journal.digest, writer="f" * 32, time=now, txns=txns, format=form)
         try:
             process.insist(lambda: process.backend.create(entry_key(head + 1), raw))
         except AlreadyExistsError:
@@ -132,8 +133,12 @@ class Stranger:
         return [self._txn(head, named), self._txn(head, held), self._measured(head)]
 
     def _what_is_posted(self, head: int) -> list[Txn]:
-        """Append what waits in the inbox, old postings and those of yesterday too, whether it takes effect or not."""
-        posted = [json.loads(raw) for key, raw in self.process.world.objects.items() if inbox_name(key) and raw]
+        """Append what waits in the inbox, old postings and those of yesterday too, whether it takes effect or not.
+
+        Not moves of aliases: that an old one stays dead is a rule of whoever appends for others, and not of the fold.
+        """
+        waiting = [json.loads(raw) for key, raw in self.process.world.objects.items() if inbox_name(key) and raw]
+        posted = [one for one in waiting if all(fact["fact"] != "aliased" for fact in one["facts"])]
         return [*self.process.world.rng.sample(posted, min(len(posted), 3)), self._measured(head)]
 
     def _from_the_future(self, head: int) -> list[Txn]:

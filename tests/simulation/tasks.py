@@ -50,7 +50,10 @@ class Habits:
     eager: bool = False  # whether what rarely meets there is all that happens
     strange: bool = False  # whether clients with faults append, too; drawn otherwise
     moving: bool = False  # whether nearly all move aliases
+    holding: bool = False  # whether nearly all hold, release and remove
     crowded: bool = False  # whether all writers expect others, and use the inbox from the start; drawn otherwise
+    ending: bool = False  # whether aliases end, too
+    gating: bool = False  # whether gates of aliases are set and lifted; drawn otherwise
     by_library: bool = False  # whether content goes through the library's ingest; drawn otherwise
 
 
@@ -212,16 +215,24 @@ class Process:
         versions = [k for k, row in enumerate(fold.names.get(name, ()), 1) if "removed" not in row]
         if not versions:
             return
-        if rng.random() < 0.2:
+        if rng.random() < (0.7 if self.habits.holding else 0.2):
             digest = fold.names[name][rng.choice(versions) - 1]["digest"]
             hold = self.world.new_id()
             self.commit([{"fact": "held", "hold": hold, "digest": digest}], head)
             if rng.random() < 0.7:
                 self.commit([{"fact": "released", "hold": hold}], self.journal.head)
             return
+        more = self.world.more
+        if self.habits.gating and more.random() < 0.3:
+            rules = {"all": [{"run": "finished"}]} if more.random() < 0.5 else None
+            self.commit([{"fact": "gated", "names": "*", "alias": "best", "rules": rules}], head)
+            return
         moves = fold.aliases.get(name, {}).get("best", ())
-        expect = moves[-1]["version"] if moves else None
-        fact = {"fact": "aliased", "name": name, "alias": "best", "version": rng.choice(versions), "expect": expect}
+        fact: dict[str, Any] = {"fact": "aliased", "name": name, "alias": "best", "version": rng.choice(versions)}
+        if self.habits.ending and more.random() < 0.15:
+            fact["version"] = None
+        if more.random() < 0.6:
+            fact["expect"] = moves[-1]["version"] if moves else None
         self.commit([fact], head)
 
     def remover(self, removals: int) -> None:

@@ -73,6 +73,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
+        self.more = random.Random(seed + 7)  # for what came later: worlds of before stay as they were
         self.objects: dict[str, bytes] = {}
         self.times: dict[str, datetime] = {}
         self.trace: list[str] = []

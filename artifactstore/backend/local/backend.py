@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 from artifactstore.backend.base import Backend, Buffer, Clock, Stored, check_key, check_prefix, moment
 from artifactstore.backend.buffers import batched, flat
 from artifactstore.backend.errors import check_ranges, not_found_message, range_beyond_end
-from artifactstore.backend.local.links import link_new
+from artifactstore.backend.local.links import link_new, replace
 from artifactstore.errors import (
     ArtifactStoreError,
     BackendError,
@@ -196,6 +196,16 @@ class LocalBackend(Backend):
             self._read_failed(error, key, path)
         return self._size_of(st, key, path)
 
+    def obstacle(self, key: str) -> str:
+        """Return whether a folder is in an object's place, or a file in the place of one of its folders."""
+        try:
+            is_folder = stat.S_ISDIR(os.stat(self._path(key)).st_mode)  # noqa: PTH116
+        except NotADirectoryError:
+            return "a file is in the place of its folder: move it away, then try again"
+        except OSError:
+            return ""
+        return "a folder is in its place: move it away, then try again" if is_folder else ""
+
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield every object whose key starts with `prefix`; files that vanish meanwhile may or may not be included.
 
@@ -254,10 +264,12 @@ class LocalBackend(Backend):
     def write(self, key: str, data: Buffer | Iterable[Buffer]) -> None:
         """Store an object, replacing what was there; on the disk when it returns.
 
+        An empty folder in its place is removed.
+
         Raises:
             BackendError: no space, no permission: nothing of it is visible.
         """
-        self._publish_object(key, batched(data), os.replace)
+        self._publish_object(key, batched(data), replace)
 
     def create(self, key: str, data: bytes) -> None:
         """Store an object only if nothing is there; on the disk when it returns.

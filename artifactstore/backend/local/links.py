@@ -1,14 +1,15 @@
-"""Exclusive publication of a finished file: by a hard link, or by a rename of the only writer."""
+"""Publication of a finished file: exclusively, by a hard link or a rename of the only writer, or in the place of another."""
 
 import errno
 import os
 import threading
+from contextlib import suppress
 from typing import Final
 
 from artifactstore.errors import AlreadyExistsError, BackendError, UnsupportedError
 from artifactstore.runtime.local_files import count_links
 
-__all__ = ["link_new"]
+__all__ = ["link_new", "replace"]
 
 # Error codes of file systems without hard links: exFAT and FAT EPERM, blobfuse and other FUSE ENOSYS or ENOTSUP, some EMLINK.
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
@@ -53,6 +54,18 @@ def link_new(temporary: str, path: str, *, url: str, single_writer: bool) -> Non
                 "other: keep the store elsewhere, or pass single_writer=True if nothing else ever writes to it"
             ) from error
         _rename_as_only_writer(temporary, path)
+
+
+def replace(temporary: str, path: str) -> None:
+    """Give the finished file its name, in the place of what is there: a file, or an empty folder."""
+    try:
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError:
+        if os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114
+            raise
+        with suppress(OSError):
+            os.rmdir(path)  # noqa: PTH106
+        os.replace(temporary, path)  # noqa: PTH105
 
 
 def _rename_as_only_writer(temporary: str, path: str) -> None:

@@ -47,6 +47,10 @@ class Wrapper(Backend):
         """Create in the inner backend."""
         self.inner.create(key, data)
 
+    def obstacle(self, key: str) -> str:
+        """Ask the inner backend."""
+        return self.inner.obstacle(key)
+
     def list(self, prefix: str) -> Iterator[Stored]:
         """List the inner backend."""
         return self.inner.list(prefix)

@@ -91,15 +91,23 @@ class State(Standing):
         found = self.verdicts.get(txn)
         return None if found is None else (int(found[0]), found[1])
 
-    def predict(self, txns: "Sequence[Txn]", time: str) -> "list[Void | None]":
-        """Judge transactions as the next entry would, in order, and leave the state unchanged."""
+    def predict(self, txns: "Sequence[Txn]", time: str, others: int = 0) -> "list[Void | None]":
+        """Judge transactions as the next entry would, in order, and leave the state unchanged.
+
+        Args:
+            txns: the transactions.
+            time: of the entry.
+            others: how many at the end are other writers', which have to be as they were when they were posted.
+        """
         from artifactstore.catalog.fold.judge import judge  # noqa: PLC0415 - as above
 
         seq, time = self.head + 1, max(time, self.header["time"])
         outcome: list[Void | None] = []
         with self._recording(), self._trial():
-            for txn in txns:
+            for k, txn in enumerate(txns):
                 void = judge(self, txn, seq, alone=len(txns) == 1, time=time) or self.lost(txn)
+                if void is None and k >= len(txns) - others:
+                    void = self.overtaken(txn)
                 outcome.append(void)
                 if void is None:
                     self._fold(txn, seq, time)
@@ -111,6 +119,12 @@ class State(Standing):
     def lost(self, txn: "Mapping[str, Any] | Txn") -> "Void | None":
         """Return why a transaction relies on content that was found lost since its references were checked, or None."""
         return relies_on_lost(self, txn) if self.damaged or self.condemned_packs else None
+
+    def overtaken(self, txn: "Mapping[str, Any] | Txn") -> "Void | None":
+        """Return why no other writer may append a transaction that was posted with this base, or None."""
+        from artifactstore.catalog.fold.overtaken import overtaken  # noqa: PLC0415 - as above
+
+        return overtaken(self, txn)
 
     def intact(self, digest: str) -> bool:
         """Return whether a manifest holds this digest of which no fact says that bytes are lost: such content need not be stored again."""

@@ -233,7 +233,8 @@ class ContentRepair:
                 return False
         if not self.dry_run:
             try:
-                create_with_retries(self.backend, key, raw)
+                if not create_with_retries(self.backend, key, raw) and read_if_possible(self.backend, key) != raw:
+                    return False  # such as a link to nothing
             except BackendError as error:
                 if error.transient:
                     raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactstore.backend.base import Backend
 from artifactstore.errors import ArtifactStoreError, BackendError, NotFoundError
-from artifactstore.journal.chain import entry_key, facts_key, key_number, previous_of
+from artifactstore.journal.chain import entry_key, facts_key, folder_of, key_number, previous_of
 from artifactstore.journal.fetch import last_listed
 from artifactstore.journal.replica import PREFIX, mark_body
 from artifactstore.maintenance.repair.history_sources import KEYS, HistorySource, read_if_possible
@@ -118,7 +118,7 @@ def _is_unreadable(backend: Backend, key: str) -> bool:
     try:
         backend.read(key)
     except NotFoundError:
-        return False
+        return bool(backend.obstacle(key))
     except BackendError as error:
         if error.transient:
             raise
@@ -137,8 +137,12 @@ class _Walk:
         self.store = ""
         self._cache: dict[int, bytes | None] = {}
         self._listed = last_listed(backend, 1) if backend.listable else self._probe()
-        while not backend.is_remote and _is_unreadable(backend, entry_key(self._listed + 1)):
-            self._listed += 1  # listings of a folder leave out what is no file, as a link to itself
+        folder = folder_of(self._listed + 1).rstrip("/")
+        if not backend.is_remote and read_if_possible(backend, folder) is not None:
+            self.done.lost.append(Lost(folder, "", folder, "is a file in the place of a folder: move it away, then try again"))
+        else:
+            while not backend.is_remote and _is_unreadable(backend, entry_key(self._listed + 1)):
+                self._listed += 1  # listings of a folder leave out what is no file, as a link to itself or a folder
         self.end = max([self._listed, *(seq for seq in anchors if sources)])
         self._spilled: dict[str, str] = {}
         self._digests: dict[int, Digest] = {}  # of the last entries, and of those that damaged marks speak of
@@ -222,6 +226,8 @@ class _Walk:
 
     def _fault(self, seq: int, raw: bytes | None) -> str | None:
         before = self._digests.get(seq - 1)
+        if raw is None and (obstacle := self.backend.obstacle(_key(seq))):
+            return f"is missing: {obstacle}"
         if raw is None:
             missing = f"is missing: this machine has seen the journal up to entry {self.end}"
             return missing if seq > self._listed else "is missing or cannot be read"

@@ -46,7 +46,7 @@ def check_packs(backend: Backend, manifests: Mapping[str, Manifest], report: Rep
         key = pack_key(pack)
         report.count("packs")
         if key not in packs:
-            report.missing(key, digests)
+            report.missing(key, digests, obstacle=backend.obstacle(key))
             lacking.update(digests)
         elif packs[key].size < ends.get(pack, 0) + TRAILER:
             text = f"{key} is truncated: {packs[key].size} bytes, at least {ends.get(pack, 0) + TRAILER} expected; restore it from a copy of the store"

@@ -78,9 +78,11 @@ class Report(Displayed):
         """Add a note."""
         self.findings.append(Finding("note", what, location, tuple(artifacts), rule))
 
-    def missing(self, key: str, artifacts: Iterable[str], by: str = "") -> None:
-        """Add a missing object: damage, except in an unfinished copy."""
-        if self.unfinished:
+    def missing(self, key: str, artifacts: Iterable[str], by: str = "", *, obstacle: str = "") -> None:
+        """Add a missing object: damage, except in an unfinished copy, unless something else is in its place."""
+        if obstacle:
+            self.damage(f"{key}{by and ','}{by} is missing: {obstacle}, with `artifactstore repair`", key, artifacts)
+        elif self.unfinished:
             self.note(f"{key} is not here yet: run sync again", key, artifacts, rule="copy")
         else:
             self.damage(f"{key}{by and ','}{by} is missing; restore it from a copy of the store", key, artifacts)

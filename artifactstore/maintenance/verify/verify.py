@@ -229,6 +229,8 @@ def _check_journal(
     except ArtifactStoreError as error:
         reraise_if_unreachable(error)
         report.damage(str(error), getattr(error, "location", "") or entry_key(seq + 1), rule="chain")
+    if state.head == seq and (obstacle := journal.backend.obstacle(key := entry_key(seq + 1))):
+        report.damage(f"nothing can be appended as {key}: {obstacle}, with `artifactstore repair`", key, rule="chain")
     report.findings += (Finding("note", what, entry_key(one), rule="clock") for one, what in ahead.found())
     history.finish()
     wrong += _faulty_deltas(journal, snapshots, state, report)
@@ -335,7 +337,7 @@ def _check_manifests(
                 what = f"{key} {'is missing' if not fault else 'is damaged'}; it was{by or ' recorded here'}, and a newer one is used instead"
                 report.note(what, key, [one], rule="content")
             elif manifest is None and not fault:
-                report.missing(key, [one], by)
+                report.missing(key, [one], by, obstacle=journal.backend.obstacle(key))
             elif manifest is None:
                 report.damage(f"{fault}; it was{by or ' recorded here'}; restore it from a copy of the store", key, [one])
             elif one not in found:
