@@ -26,6 +26,7 @@ pytest_plugins = [
     "tests.servers.gcs",
     "tests.servers.sshd",
     "tests.servers.ftp",
+    "tests.servers.slurm",
 ]
 
 
