@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from artifactstore.opening import create, open  # noqa: A004 - artifactstore.open, as in gzip.open
     from artifactstore.store import ANY, Store
     from artifactstore.work.get.artifact import Artifact, File
+    from artifactstore.work.monitoring.report import Drift
+    from artifactstore.work.monitoring.serving.log import Serving
+    from artifactstore.work.monitoring.serving.served import LogCheck
     from artifactstore.work.put.arguments import PutOptions
     from artifactstore.work.queries.diff import Change, Diff
     from artifactstore.work.queries.drawing import Drawing
@@ -90,6 +93,7 @@ __all__ = [
     "Diff",
     "Difference",
     "Drawing",
+    "Drift",
     "Event",
     "Expiry",
     "File",
@@ -102,6 +106,7 @@ __all__ = [
     "InvalidInputError",
     "Lineage",
     "Log",
+    "LogCheck",
     "Maintenance",
     "Name",
     "Node",
@@ -120,6 +125,7 @@ __all__ = [
     "Run",
     "RunInfo",
     "RunTable",
+    "Serving",
     "Signature",
     "Status",
     "Store",
@@ -154,6 +160,9 @@ _LATE: Final = {
     "Diff": "artifactstore.work.queries.diff",
     "Difference": "artifactstore.work.queries.explanation",
     "Drawing": "artifactstore.work.queries.drawing",
+    "Drift": "artifactstore.work.monitoring.report",
+    "LogCheck": "artifactstore.work.monitoring.serving.served",
+    "Serving": "artifactstore.work.monitoring.serving.log",
     "Event": "artifactstore.catalog.audit",
     "File": "artifactstore.work.get.artifact",
     "FolderStatus": "artifactstore.work.queries.status",

@@ -15,6 +15,7 @@ from artifactstore.work.session.session import Session
 
 if TYPE_CHECKING:
     from artifactstore.work.get.artifact import Artifact
+    from artifactstore.work.monitoring.serving.log import Serving
     from artifactstore.work.put.arguments import PutOptions
     from artifactstore.work.registry.verdict import Verdict
     from artifactstore.work.runs.run import Run
@@ -238,6 +239,42 @@ class Store(StoreQueries):
         from artifactstore.work.registry.promote import rollback  # noqa: PLC0415 - as above
 
         return rollback(self._session, name, alias, reason=reason, to=to, keys=keys)
+
+    def serving(
+        self,
+        ref: str | Referable,
+        *,
+        name: str | None = None,
+        sample: float = 1.0,
+        columns: Sequence[str] | None = None,
+        spool: str | os.PathLike[str] | None = None,
+        memory: int = 2**26,
+        flush: float = 60.0,
+    ) -> "Serving":
+        """Open the inference log of a model: `with store.serving("churn/model:production") as log: log(inputs, outputs)`.
+
+        A call takes some microseconds, never raises and never waits. Every `flush` seconds what was logged becomes a version of
+        `<name of the model>/serving`: a Parquet file that names the digest of the one before. What cannot be kept is counted, in
+        the log itself. `store.served(ref)` reads it, `log.verify()` checks it, `log.compare()` compares it with the training data.
+
+        Args:
+            ref: the model; an alias is resolved now.
+            name: of the log.
+            sample: the share of rows that are logged, chosen by their ids.
+            columns: names of the inputs, if they come as arrays.
+            spool: a folder in which segments wait while the store is away; they survive the process. By default they wait in memory.
+            memory: bytes of calls that may wait; as many of segments without `spool`, 16 times as many with it.
+            flush: seconds after which what was logged is stored.
+
+        Raises:
+            NotFoundError: no such model.
+            InvalidInputError: an argument is invalid, or the model has no name and none was passed.
+        """
+        from artifactstore.work.monitoring.serving.log import Serving  # noqa: PLC0415 - servers alone need it
+
+        return Serving(
+            self._session, as_reference(ref), name=name, sample=sample, columns=columns, spool=spool, memory=memory, flush=flush
+        )
 
     def run(
         self,

@@ -198,6 +198,28 @@ class StoreQueries:
         chosen = Selection(where, sort, limit, columns)
         return runs(self._session, name=name, status=status, chosen=chosen)
 
+    def served(
+        self, ref: str | Referable, *, name: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Any:
+        """Return what a model was asked and answered, as a `pyarrow.Table`: the rows of its inference log, in their order.
+
+        Columns are the inputs, outputs and labels; `_time`, `_id`, `_seq` (the number of the row in its process) and `_latency`.
+        The chain of each stream is checked on the way.
+
+        Args:
+            ref: a version or alias, for the rows of that model; a bare name, for those of all of its versions.
+            name: of the log; by default `<name of the model>/serving`.
+            since: from this time on (aware datetime).
+            until: up to this time (aware datetime).
+
+        Raises:
+            NotFoundError: no such model, or it has no log.
+            CorruptionError: a segment is damaged, missing, or out of its place.
+        """
+        from artifactstore.work.monitoring.serving.served import read  # noqa: PLC0415 - each question loads what it needs
+
+        return read(self._session, as_reference(ref), name=name, since=since, until=until)
+
     def lineage(self, ref: str | Referable) -> "Lineage":
         """Return the lineage of an artifact (by reference) or of a run (by id), upstream and downstream.
 

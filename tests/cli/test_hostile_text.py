@@ -30,6 +30,9 @@ from artifactstore.maintenance.verify.report import Finding, Report
 from artifactstore.objects.compare.tables import Shift, TableDiff
 from artifactstore.printable import as_lines, html, json_escaped, visible
 from artifactstore.store import Store
+from artifactstore.work.monitoring.report import Drift
+from artifactstore.work.monitoring.rules import Rule
+from artifactstore.work.monitoring.serving.served import LogCheck
 from artifactstore.work.registry.retention import Expiry
 from artifactstore.work.registry.verdict import Verdict
 from artifactstore.work.reproduce.comparison import Output, Reproduction
@@ -122,7 +125,8 @@ COMMANDS: dict[str, list[list[str]]] = {
     "rollback": [["n", "best", "-m", EVIL], [EVIL, EVIL, "-m", EVIL], ["n", "best", "--to", EVIL, "-m", "x"]],
     "approve": [["n:v1", "-m", EVIL, "--role", EVIL], ["n:v1", "-m", EVIL, "--alias", EVIL], ["n:v1", "-m", "x", "--meaning", EVIL], ["n:v1", "-m", "x", "--key", EVIL]],
     "reject": [["n:v2", "-m", EVIL], [EVIL, "-m", EVIL]], "approvals": [["n:v1"], [EVIL], ["n:v1", "--keys", EVIL]], "sign": [["n:v1", "--key", EVIL, "-m", EVIL]],
-    "describe": [["n:v1", f"{EVIL}={EVIL}"], ["n", f"k={EVIL}", "--name"], ["n", EVIL], [EVIL, "a=b", "--name"]], "measure": [["n:v1", f"{EVIL}=1"], ["n:v1", f"a={EVIL}"], ["n:v1", "a=1", "--on", EVIL]],
+    "describe": [["n:v1", f"{EVIL}={EVIL}"], ["n", f"k={EVIL}", "--name"], ["n", EVIL], [EVIL, "a=b", "--name"]], "drift": [["n:v1", "n:v1"], [EVIL, "SOURCE"], ["SOURCE", "n", "--rule", EVIL], ["n", "n", "--labels", EVIL], ["--serving", EVIL], ["n", "n", "--column", EVIL]],
+    "measure": [["n:v1", f"{EVIL}=1"], ["n:v1", f"a={EVIL}"], ["n:v1", "a=1", "--on", EVIL]],
     "hold": [["n:v1", EVIL], ["n:v1", EVIL, "--until", EVIL], [EVIL, EVIL]], "holds": [[], ["n:v1"], [EVIL]], "release": [[EVIL, EVIL]], "remove": [["n:v1", EVIL], [EVIL, EVIL], ["n", EVIL]],
     "retention": [[], ["--set", EVIL, "-m", EVIL]], "expire": [["--dry-run"], ["-m", EVIL]],
     "taint": [["n:v1", EVIL]], "untaint": [["n:v1", EVIL]], "reproduce": [["o1", "TO3", "--no-env"], ["evil", "TO4", "--no-env"]],
@@ -194,6 +198,8 @@ SHOWN: dict[str, Callable[[Store], Iterator[str]]] = {
     "Report": lambda _: ways(Report("full", [Finding("damage", EVIL, EVIL), Finding(EVIL, EVIL, EVIL)], {EVIL: 2}, [EVIL], EVIL)),
     "Verdict": lambda _: ways(Verdict.of({"ok": False, "ref": EVIL, "digest": EVIL, "alias": EVIL, "at": 1, "gates": [{"names": EVIL}], "conditions": [
         {"ok": False, "text": EVIL, "judged": "facts", "rule": {EVIL: EVIL}}]})),
+    "Drift": lambda _: ways(drifted()),
+    "LogCheck": lambda _: ways(LogCheck((EVIL,), (EVIL,), EVIL, 1, 1, 1, 0, {EVIL: 1}, {EVIL: 1}, None, None)),
     "Repacked": lambda _: ways(Repacked((EVIL,), (EVIL,), 1, 2, dry_run=True), Repacked((), (), 0, 0, dry_run=False)),
     "Cleanup": lambda _: ways(Cleanup((EVIL,), (EVIL,), (EVIL,), 1, 2, 3, 4, dry_run=True), Cleanup((), (), (), 0, 0, 0, 0, dry_run=False)),
     "Expiry": lambda _: ways(Expiry((EVIL,) * 99, 1, 2, dry_run=False, _why={"n": [EVIL]}), Expiry((), 0, 0, dry_run=True)),
@@ -214,6 +220,13 @@ OWN = {"Store", "Profiles", "Registry", "_Any", "TensorInfo", "Void", "Run", "_T
 
 def ways(*shown: Displayed) -> Iterator[str]:
     return (text for one in shown for text in (str(one), one._repr_html_()))
+
+
+def drifted() -> Drift:
+    measures = {"status": "compared", "psi": 1.0, "new": [EVIL], "missing": 0.5}
+    columns = {EVIL: measures, f"{EVIL}2": {"status": "type changed", "types": [EVIL, EVIL]}, f"{EVIL}3": {"status": "missing"}}
+    sides = {"rows": {"reference": 1, "current": 2}, "reference": {"ref": EVIL}, "current": {}, "approximate": True}
+    return Drift(False, (Rule(EVIL, EVIL, None, False),), None, {**sides, "columns": columns})  # noqa: FBT003 - as it is made
 
 
 def reproduced(store: Store) -> Reproduction:

@@ -1,7 +1,7 @@
 """`Store.registry`: gates, approvals, descriptions, measures, holds, removal, retention and taint."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from artifactstore.work.views.alias import ANY, remove_alias
 from artifactstore.work.views.taint import mark
 
 if TYPE_CHECKING:
+    from artifactstore.work.monitoring.report import Drift
     from artifactstore.work.registry.signatures.anchors import Anchor
     from artifactstore.work.registry.signatures.sign import Signature
 
@@ -208,6 +209,54 @@ class Registry:
         """
         data = None if on is None else as_reference(on)
         return _marks.measure(self._session, as_reference(ref), metrics, on=data, reason=reason)
+
+    def drift(
+        self,
+        reference: Any,
+        current: Any,
+        rules: Any = None,
+        *,
+        name: str | None = None,
+        columns: Sequence[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        model: str | Referable | None = None,
+        reason: str | None = None,
+        exact: bool = True,
+        record: bool | None = None,
+    ) -> "Drift":
+        """Compare a table with the one that is expected: `store.registry.drift("churn/train", "churn/today", {"psi.max": "<= 0.2"})`.
+
+        The report (docs/how-to/drift.md has its fields) is stored as an artifact of kind `report`, made in the role `drift` by a run
+        that used both tables and the model, so that gates can ask for it. Memory is bounded, however long the tables are.
+
+        Args:
+            reference: what is expected, such as the training data: a reference, a table of pandas, polars or pyarrow, a `Path` of
+                a Parquet or CSV file, or a profile (`Artifact.profile`).
+            current: what came, likewise.
+            rules: field → `OP NUMBER`, as gates have it: `{"psi.max": "<= 0.2", "amount.ks": "<= 0.1"}`; or a list of texts such as
+                `psi.max <= 0.2`. A field that cannot be measured meets no rule.
+            name: of the report; by default `<name of the model>/drift`, and without a model it has only a digest.
+            columns: only these; by default all of the reference, except for labels.
+            labels: column with the truth → column with the prediction, as in `{"churned": "score"}`.
+            model: the model that the data is for.
+            reason: why, for the audit trail.
+            exact: read all rows; False: of stored tables that have a profile, compare that.
+            record: whether the report is stored; by default if the store may be written.
+
+        Returns:
+            The report: true if every rule holds; it prints as text, and shows itself in notebooks.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: a side is not a table, a rule is malformed, or there is no such column.
+            RefusedError: the store is read-only, and `name`, `model` or `record=True` was passed.
+        """
+        from artifactstore.work.monitoring.drift import drift  # noqa: PLC0415 - loads what compares tables
+
+        return drift(
+            self._session, reference, current, rules, name=name, columns=columns, labels=labels, model=model, reason=reason,
+            exact=exact, record=record,
+        )  # fmt: skip
 
     def hold(self, ref: str | Referable, reason: str, *, until: datetime | date | None = None) -> Hold:
         """Hold an artifact: it and all that it was made from cannot be removed until the hold is released.
