@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["as_lines", "html", "json_escaped", "visible"]
+__all__ = ["as_lines", "html", "json_escaped", "markdown", "visible"]
 
 # Printable according to Unicode, but invisible: fillers, joiners, variation selectors.
 _UNSEEN: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
@@ -43,6 +43,12 @@ def html(text: str) -> str:
     from html import escape  # noqa: PLC0415 - its table of entities is needed only for pages
 
     return escape(visible(text, lines=True))
+
+
+def markdown(text: str) -> str:
+    """Escape a text for a line, or a cell of a table, of Markdown: it makes no link, no picture, no element and no further cell."""
+    plain = visible(text).replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[")
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace("`", "'")
 
 
 def json_escaped(text: str) -> str:

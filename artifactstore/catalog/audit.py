@@ -277,7 +277,16 @@ def event_of(txn: "Txn", raw: Fact, received: Fact | None, found: Found) -> Even
         before=found.change.before,
         after=found.change.after,
         clock=found.clock if received is None else None,
+        claims=_claims_of(txn) if received is None else {},
     )
+
+
+def _claims_of(txn: Mapping[str, Any]) -> dict[str, str]:
+    """Return the claims of a transaction; nothing if any writer has put something else there."""
+    found = txn.get("claims")
+    if not isinstance(found, dict) or not all(isinstance(text, str) for pair in found.items() for text in pair):
+        return {}
+    return dict(found)
 
 
 def with_received(txn: "Txn") -> Iterator[tuple[Fact, Fact | None]]:

@@ -40,6 +40,8 @@ class Event:
             it was tried again. Else None.
         origin: `<store>:<entry>` for a fact received from another store, whose actor, identity, time, reason, host and
             tool are then those recorded there. Else None.
+        claims: what a token states of the actor, such as `repository` and `run_id`; verified by its writer only if the identity is
+            oidc.
     """
 
     seq: int
@@ -61,6 +63,7 @@ class Event:
     before: Any = None
     after: Any = None
     clock: float | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ _ORDER: Final = (
         "measure",
         "drift",
     ),
-    ("run", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
+    ("run", "ci", "runs", "lineage", "impact", "why", "reproduce", "taint", "untaint"),
     ("hold", "release", "holds", "remove", "retention", "expire"),
     (
         "verify",

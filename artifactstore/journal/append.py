@@ -90,6 +90,8 @@ class Appender:
         }
         if reason is not None:
             record["reason"] = reason
+        if self.author.claims:
+            record["claims"] = dict(self.author.claims)
         # Decoded again: the fold keeps its arguments, and must not share a dict that the caller may change later; and one
         # malformed fact in an entry would stop every reader for ever.
         raw = canonical_json({**record, "facts": list(facts)})

@@ -1,5 +1,8 @@
 """The actor that is recorded with every transaction."""
 
+from collections.abc import Mapping
+from dataclasses import field
+
 from artifactstore.runtime.records import dataclass
 
 __all__ = ["Actor"]
@@ -14,9 +17,11 @@ class Actor:
         identity: how the name is known: claimed, os, oidc, certificate.
         host: the machine's name.
         tool: program and version.
+        claims: what a token states of it, such as `repository` and `run_id`; verified only if the identity is oidc.
     """
 
     actor: str
     identity: str
     host: str
     tool: str
+    claims: Mapping[str, str] = field(default_factory=dict, compare=False)

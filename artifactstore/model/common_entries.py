@@ -134,7 +134,7 @@ def _validator() -> SchemaValidator:
             "time": _TIME,
             "facts": facts,
         },
-        {"reason": _TEXT},
+        {"reason": _TEXT, "claims": core.dict_schema(_TEXT, _TEXT)},
     )
     entry = _record(
         {

@@ -22,7 +22,7 @@ __all__ = ["Issuer", "Key", "Keys", "Owner"]
 _VARIABLE: Final = "ARTIFACTSTORE_KEYS"
 _COMMON: Final = ("roles", "actors", "until")
 _OF_A_KEY: Final = ("key", *_COMMON)
-_OF_AN_ISSUER: Final = ("issuer", "jwks", "subjects", *_COMMON)
+_OF_AN_ISSUER: Final = ("issuer", "jwks", "subjects", "audience", *_COMMON)
 _LARGEST: Final = 2**20  # bytes of a key or a JWKS
 
 
@@ -62,12 +62,17 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """An identity provider whose tokens count, for subjects that match a pattern."""
+    """An identity provider whose tokens count, for subjects that match a pattern.
+
+    Attributes:
+        audience: what a token that states an actor must be issued for; None: `artifactstore`.
+    """
 
     owner: Owner
     issuer: str
     subjects: tuple[str, ...]
     jwks: tuple[Jwk, ...]
+    audience: str | None = None
 
     def names(self, subject: str) -> bool:
         """Return whether a subject matches."""
@@ -76,7 +81,8 @@ class Issuer:
     def to_json(self) -> dict[str, Any]:
         """Return what it means."""
         rows = [[one.kid, one.algorithm, one.material.decode()] for one in self.jwks]
-        return {"issuer": self.issuer, "subjects": list(self.subjects), "jwks": rows, **self.owner.to_json()}
+        more = {} if self.audience is None else {"audience": self.audience}
+        return {"issuer": self.issuer, "subjects": list(self.subjects), "jwks": rows, **more, **self.owner.to_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,10 @@ def _entry(tables: Tables, name: Any, table: Any) -> Key | Issuer:
     subjects = tuple(sorted(_texts(tables, (name, "subjects"), found["subjects"])))
     if not subjects:
         raise tables.fault((name, "subjects"), "subjects must name at least one: an issuer has tokens for others, too")
-    return Issuer(owner, issuer, subjects, _jwks(tables, (name, "jwks"), found["jwks"]))
+    audience = found.get("audience")
+    if audience is not None and (not isinstance(audience, str) or not audience):
+        raise tables.fault((name, "audience"), f"audience must be the claim `aud` of its tokens, got {audience!r:.60}")
+    return Issuer(owner, issuer, subjects, _jwks(tables, (name, "jwks"), found["jwks"]), audience)
 
 
 def _texts(tables: Tables, path: Where, value: Any) -> set[str]:

@@ -84,21 +84,28 @@ class OidcToken:
             )
         return jwt.signed + b"."
 
-    def verify(self, jwks: Any, *, time: datetime) -> Mapping[str, Any]:
+    def verify(self, jwks: Any, *, time: datetime, issuer: str | None = None, audience: str | None = None) -> Mapping[str, Any]:
         """Return the claims, verified offline.
 
         Args:
             jwks: the keys of the issuer: a JSON object, or its text.
             time: when it is used, aware.
+            issuer: the claim `iss` that it must have; None: any. Keys of several issuers in one JWKS are told apart by this alone.
+            audience: what it must be issued for; None: anything.
 
         Raises:
-            InvalidInputError: it is not genuine, or was not valid then.
+            InvalidInputError: it is not genuine, was not valid then, or is another issuer's, or for another audience.
         """
         if self._jwt is None:
             raise InvalidInputError("no token was requested yet: sign something first")
         if not isinstance(time, datetime) or time.tzinfo is None:
             raise InvalidInputError(f"time={time!r:.60}: expected an aware datetime")
         verify_jwt(self._jwt, parse_jwks(jwks), time=time)
+        if issuer is not None and self._jwt.issuer != issuer:
+            raise InvalidInputError(f"the token is of {self._jwt.issuer[:200]}, expected {issuer}")
+        given = self._jwt.claims.get("aud")
+        if audience is not None and audience not in (given if isinstance(given, list) else [given]):
+            raise InvalidInputError(f"the token was issued for {given!r:.100}, expected the audience {audience!r}")
         return self.claims
 
     def __repr__(self) -> str:

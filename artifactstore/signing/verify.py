@@ -24,6 +24,7 @@ __all__ = [
     "make_envelope",
     "sign_payload",
     "verify_envelope",
+    "verify_identity",
 ]
 
 VALID: Final = "valid"
@@ -197,6 +198,41 @@ def _issuers(token: Jwt, keys: Keys, judged: _Found, data: bytes, at: datetime) 
                 judged.reasons[f"{who}: {error}"] = None
         else:
             yield one.owner, False
+
+
+def verify_identity(token: Jwt, keys: Keys, *, time: datetime, audience: str) -> Owner:
+    """Return the issuer that vouches for a token as the identity of this process.
+
+    Args:
+        token: as parsed.
+        keys: those that count; its issuer must be among them, for its subject.
+        time: now.
+        audience: what it must be issued for, where its issuer's entry names no other.
+
+    Raises:
+        TokenError: none does; the token is not shown.
+    """
+    who = f"the token of {token.subject[:200]}"
+    reasons: dict[str, None] = {}
+    for one in keys.issuers:
+        if one.issuer != token.issuer:
+            continue
+        wanted, given = one.audience or audience, token.claims.get("aud")
+        if not one.names(token.subject):
+            reasons[f"[{one.owner.name}] does not count for this subject"] = None
+        elif wanted not in (given if isinstance(given, list) else [given]):
+            reasons[f"it was issued for {given!r:.100}, expected the audience {wanted!r}"] = None
+        elif one.owner.until is not None and time > one.owner.until:
+            reasons[f"[{one.owner.name}] has expired"] = None
+        else:
+            try:
+                verify_jwt(token, one.jwks, time=time)
+            except TokenError as error:
+                reasons[str(error)] = None
+            else:
+                return one.owner
+    why = "; ".join(reasons) or f"its issuer {token.issuer[:200]} is not among the keys"
+    raise TokenError(f"{who} states no identity that counts: {why}")
 
 
 def claims_of(envelope: Any) -> list[Mapping[str, Any]]:

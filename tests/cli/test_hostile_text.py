@@ -111,6 +111,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "show": [["n"], ["n:v1"], ["kinds"], ["o1"], ["evil"], [EVIL]], "diff": [["n:v1", "n:v2"], ["o1", "o2", "--inside"], [EVIL, "n"], ["n", "SOURCE"]],
     "verify-folder": [["SOURCE", "n:v1"], ["SOURCE", EVIL], [EVIL, "n:v1"]],
     "track": [["SOURCE", "n3"], ["--status"], ["--status", EVIL], [EVIL], ["SOURCE", EVIL]], "checkout": [[], [EVIL]],
+    "ci": [["gate"], [EVIL], []],
     "status": [["SOURCE"], ["SOURCE", "--against", EVIL], [EVIL]],
     "log": [[], ["--facts"], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL], ["--ref", EVIL], ["--csv"], ["--html"]], "verify": [[], ["--level", EVIL], ["--level", "full"], ["--keys", EVIL], ["--anchor", EVIL]],
     "run": [["--", "true", EVIL], ["--param", f"{EVIL}={EVIL}", "--metric", f"{EVIL}=1", "--metric", EVIL, "--", "true"], ["--out", EVIL, "--", "true"], ["--", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],

@@ -15,7 +15,7 @@ import pytest
 
 import artifactstore
 from artifactstore.cli import main
-from artifactstore.cli.registry.github import annotation
+from artifactstore.cli.github import annotation
 from artifactstore.printable import visible
 from artifactstore.store import Store
 from artifactstore.work.registry.verdict import Verdict

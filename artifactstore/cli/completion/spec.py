@@ -38,6 +38,7 @@ VALUES: Final = {
     "runs --status": ["running", "finished", "failed", "abandoned"],
     "doctor --policy": ["reader", "writer", "janitor"],
     "--on-conflict": ["leave", "rename"],
+    "ci do": ["put", "get", "track", "check-pointers", "checkout", "gate", "promote", "verify"],
     "completion shell": ["bash", "zsh", "fish", "powershell"],
 }
 _HELP: Final = 60  # characters of a remark

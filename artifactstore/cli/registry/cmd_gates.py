@@ -71,7 +71,7 @@ def gate(
     as_json: AsJson = False,
 ) -> int:
     """Ask whether an alias may point to a version; writes nothing into the store. Exit code 1 if not."""
-    from artifactstore.cli.registry.github import publish  # noqa: PLC0415 - only where a verdict is made
+    from artifactstore.cli.github import publish  # noqa: PLC0415 - only where a verdict is made
 
     with opened(store, "r") as store_:
         verdict = store_.registry.check(ref, word, keys=keys)

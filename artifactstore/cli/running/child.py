@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from artifactstore.errors import InvalidInputError
@@ -56,21 +56,31 @@ class PrintedMetrics:
                 self.values[name] = float(match[1])
 
 
-def call(command: Sequence[str], metrics: PrintedMetrics | None = None, *, to_stderr: bool = False) -> int:
+def call(
+    command: Sequence[str],
+    metrics: PrintedMetrics | None = None,
+    *,
+    to_stderr: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> int:
     """Run a program in the foreground and return its exit code, 128 and the signal's number if one ended it.
 
     Args:
         command: the program and its arguments.
         metrics: takes what the program writes to stdout, which passes through unchanged; None: stdout is not looked at.
         to_stderr: the program's stdout goes to stderr, since stdout is for an answer in JSON.
+        environment: variables that it gets in addition to those of this process.
 
     Raises:
         InvalidInputError: the program cannot be run.
     """
     # A program of Python that writes to a pipe would keep its lines until its end.
     more: dict[str, Any] = {"stdout": 2} if to_stderr else {}
+    unbuffered = {} if metrics is None else {"PYTHONUNBUFFERED": "1"}
     if metrics is not None:
-        more = {"stdout": subprocess.PIPE, "env": {"PYTHONUNBUFFERED": "1", **os.environ}}
+        more["stdout"] = subprocess.PIPE
+    if unbuffered or environment:
+        more["env"] = {**unbuffered, **os.environ, **(environment or {})}
     target = sys.stderr if to_stderr else sys.stdout
     with _signals() as pass_on_to:
         try:

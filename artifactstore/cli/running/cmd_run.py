@@ -4,7 +4,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from artifactstore.cli import printing
 from artifactstore.cli.cmd_queries import files_of
 from artifactstore.cli.options import AsJson, StoreUrl, app, described, opened, pairs, value_of
+from artifactstore.cli.process import EXIT_CODES
 from artifactstore.errors import InvalidInputError, NotFoundError
 from artifactstore.model.reference import check_name
 
@@ -39,6 +41,13 @@ def run(
         list[str] | None,
         typer.Option(help="NAME=NUMBER; or NAME: the last `NAME=…` or `NAME: …` that the program prints; may be repeated."),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit code 1, and no outputs, if programs of Python read around the store, or the code is in no commit.",
+        ),
+    ] = False,
     name: Annotated[str | None, typer.Option(help="The kind of work; by default the program's name.")] = None,
     id: Annotated[str | None, typer.Option(help="Your own id for the run.")] = None,  # noqa: A002 - the option's name
     store: StoreUrl = None,
@@ -62,7 +71,8 @@ def run(
     with opened(store, "a") as store_:
         from artifactstore.work.secrets import shown  # noqa: PLC0415 - as above
 
-        as_file = [_is_file(_check_input(store_, ref, path), path) for ref, path in needed]
+        given = [_check_input(store_, ref, path) for ref, path in needed]
+        as_file = [_is_file(files, path) for files, (_, path) in zip(given, needed, strict=True)]
         _check_order(store_, wanted)
         work = store_.run(name or os.path.basename(command[0]), params={"command": shown(command), **params}, id=id).start()  # noqa: PTH119
         try:
@@ -73,29 +83,40 @@ def run(
                     _get_file(work, ref, Path(path))
                 else:
                     work.get(ref, to=path, overwrite=True)
-            code = call(command, printed, to_stderr=as_json)
+            with work.strictly() if strict else nullcontext() as watched:
+                if watched is not None:
+                    _begin_strictly(watched, _written(needed, given, as_file))
+                code = call(command, printed, to_stderr=as_json, environment=None if watched is None else watched.environment)
+            broken = [] if watched is None else watched.broken()
             measured = {**fixed, **({} if printed is None else printed.values)}
             work.log(step=None, **measured)
             # The metrics of what has one output are those of the output, too: `find` and the rules of aliases look there.
             about: dict[str, Any] = {"metrics": measured} if measured and len(wanted) == 1 else {}
-            _check_written([] if code else wanted)
-            made = [] if code else [work.put(path, ref, **about) for ref, path in wanted]
+            stays = [] if code or broken else wanted
+            _check_written(stays)
+            made = [work.put(path, ref, **about) for ref, path in stays]
         except BaseException as error:
             work.finish(error=f"{type(error).__name__}: {error}")
             raise
-        work.finish(error=f"the program returned {code}" if code else None)
+        errors = [*([f"the program returned {code}"] if code else []), *(f"strict: {text}" for text in broken)]
+        work.finish(error="; ".join(errors) or None)
     for one in read:
         if one not in measured:
             printing.echo_error(f"note: the program printed no line such as {one}=0.91 to stdout: the metric is not recorded")
+    for kind, texts in (("note", [] if watched is None else watched.notes), ("error", broken)):
+        for text in texts:
+            printing.echo_error(f"{kind}: strict: {text}")
     if as_json:
         outputs_ = [described(one) for one in made]
-        printing.as_json({"run": work.id, "status": work.status, "code": code, "metrics": measured, "outputs": outputs_})
+        printing.as_json(
+            {"run": work.id, "status": work.status, "code": code, "metrics": measured, "outputs": outputs_, "broken": broken}
+        )
     else:
         for output in made:
             printing.echo(printing.put_line(output))
         shown_ = "".join(f"  {key}={value:g}" for key, value in measured.items())
         printing.echo_error(f"run {work.id} {work.status}{shown_}")
-    return code
+    return code or EXIT_CODES["no" if broken else "ok"]
 
 
 def _is_there(program: str) -> bool:
@@ -171,6 +192,23 @@ def _is_file(files: list[str], path: str | None) -> bool:
         and not str(path).endswith("/")
         and not Path(str(path)).is_dir()
     )
+
+
+def _begin_strictly(watched: Any, known: Iterable[str]) -> None:
+    """Let the inputs be no reads around the store, and warn early that the code is in no commit: the program may take hours."""
+    watched.know(known)
+    if (text := watched.changes()) is not None:
+        printing.echo_error(f"note: strict: {text}; this run will fail")
+
+
+def _written(inputs: Iterable[tuple[str, str | None]], files: Iterable[list[str]], as_file: Iterable[bool]) -> Iterator[str]:
+    """Yield the paths of the files that inputs were written to; a folder may have others, too."""
+    for (_, path), names, alone in zip(inputs, files, as_file, strict=True):
+        if path is not None and alone:
+            yield os.path.abspath(path)  # noqa: PTH100 - as the program opens it
+        elif path is not None:
+            inner = names if len(names) > 1 else [*names, *(os.path.basename(one) for one in names)]  # noqa: PTH119
+            yield from (os.path.abspath(os.path.join(path, one)) for one in inner)  # noqa: PTH100, PTH118
 
 
 def _get_file(work: Any, ref: str, path: Path) -> None:

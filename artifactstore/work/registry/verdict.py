@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from artifactstore.display.displayed import Displayed
-from artifactstore.printable import visible
+from artifactstore.printable import markdown, visible
 
 if TYPE_CHECKING:
     from artifactstore.display.outline import Block
@@ -113,10 +113,10 @@ class Verdict(Displayed):
     def to_markdown(self) -> str:
         """Return it as Markdown, such as for the summary of a CI job."""
         word = "passes" if self.ok else "does not pass"
-        lines = [f"### {_cell(self.ref)} {word} for `{_cell(self.alias)}`", ""]
+        lines = [f"### {markdown(self.ref)} {word} for `{markdown(self.alias)}`", ""]
         if self.conditions:
             lines += ["| | condition | judged on |", "|---|---|---|"]
-            lines += [f"| {'✅' if one.ok else '❌'} | {_cell(one.text)} | {one.judged} |" for one in self.conditions]
+            lines += [f"| {'✅' if one.ok else '❌'} | {markdown(one.text)} | {one.judged} |" for one in self.conditions]
         else:
             lines.append("no gate is in force" if not self.gates else "nothing was asked")
         return "\n".join(lines) + "\n"
@@ -151,8 +151,3 @@ class Verdict(Displayed):
         word = Span("passes", "good") if self.ok else Span("does not pass", "bad")
         head = Line([f"{self.ref} ", word, f" for {self.alias}" + ("" if self.gates else ": no gate is in force")])
         return [head, table_of(self.conditions, LISTS["conditions"])] if self.conditions else [head]
-
-
-def _cell(text: str) -> str:
-    """Escape text for a cell of a Markdown table."""
-    return visible(text).replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("<", "&lt;").replace("`", "'")

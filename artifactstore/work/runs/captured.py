@@ -235,6 +235,11 @@ class Capture:
 
         return [self._step(run, "cells", find, about)]
 
+    def changed(self) -> list[str] | None:
+        """Return the files whose content is not that of the last commit, relative to the repository; None outside of one."""
+        self._thread.join()
+        return None if self._tree is None else [*self._tree.changed]
+
     def outside_reads(self, seen: OutsideReads) -> Fact:
         """Return the fact that records, at the end of a run, the reads that bypassed the store."""
         self._thread.join()

@@ -25,6 +25,7 @@ from artifactstore.work.runs.capture.environment import command_line
 from artifactstore.work.runs.capture.job import job
 from artifactstore.work.runs.captured import Capture
 from artifactstore.work.runs.json_safe import escape_undecodable, json_safe, numbers, parameters, whole_number
+from artifactstore.work.runs.strict import Strict
 from artifactstore.work.secrets import captured, shown
 from artifactstore.work.session.commit import commit, one_fact
 from artifactstore.work.session.core import Core
@@ -88,6 +89,7 @@ class Run:
         self._pid = 0
         self._capture: Capture | None = None  # until it was handed to the tracker
         self._looked: Capture | None = None
+        self._strict: Strict | None = None
         self._warned: set[str] = set()
         self._remove = remove  # a version, by the rules of the registry
         self._unremovable: set[str] = set()  # checkpoints that stay although they need not
@@ -165,7 +167,8 @@ class Run:
         if error is not None:
             fact["error"] = escape_undecodable(captured(error[: 10 * _ERROR], "error")[:_ERROR])
         if self._looked is not None:
-            fact |= json_safe(self._looked.outside_reads(tracker.outside_reads))
+            seen = None if self._strict is None else self._strict.seen
+            fact |= json_safe(self._looked.outside_reads(tracker.outside_reads) if seen is None else seen)
             tracker.pending += self._looked.cells(self.id)
         tracker.withdraw()
         fact |= {"not_finite": dict(tracker.odd)} if tracker.odd else {}
@@ -212,6 +215,17 @@ class Run:
         """
         with self._running().innermost():
             yield
+
+    def strictly(self) -> Strict:
+        """Watch the programs that are started in a `with` block, with its `environment`; its `broken` names what went around the store.
+
+        Raises:
+            InvalidInputError: the run does not record its code.
+        """
+        if self._looked is None:
+            raise InvalidInputError("a strict run records its code and environment: start it with capture=True")
+        self._strict = Strict(self._looked, self._running().outside_reads)
+        return self._strict
 
     def get(self, ref: str | Referable, to: Any = None, *, role: str | None = None, **options: Any) -> Any:
         """Read like `Store.get`, as an input of this run; `role` is its role in the run."""

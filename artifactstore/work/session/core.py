@@ -31,7 +31,7 @@ class Core:
         config: `store.json`.
         journal: the journal.
         cache: the cache folder, or None.
-        author: the actor of what it appends.
+        author: returns the actor of what it appends.
 
     Attributes:
         checked: the manifests that this machine has written or verified.
@@ -41,7 +41,7 @@ class Core:
         trail: the index of the audit trail, once it was asked for.
     """
 
-    def __init__(self, config: Config, journal: Journal, cache: Path | None, author: Actor) -> None:
+    def __init__(self, config: Config, journal: Journal, cache: Path | None, author: Callable[[], Actor]) -> None:
         self.config = config
         self.journal = journal
         self.checked = CheckedManifests(cache, config.store, journal.backend.url)
@@ -69,7 +69,7 @@ class Core:
         def make() -> "Appender":
             from artifactstore.journal.append import Appender  # noqa: PLC0415 - writers only
 
-            return Appender(self.journal, self._author)
+            return Appender(self.journal, self._author())
 
         return self._part("appender", make)
 

@@ -152,7 +152,7 @@ class Session:
         fold = partial(State, config.store)
         made: type[Journal] | Callable[..., Journal] = Journal if self.mirrors is None else self.mirrors.journal
         journal = made(self.backend, config, fold, kept, cached_backend, open_snapshot=opener, heads=heads)
-        return Core(config, journal, self.cache, author(f"artifactstore {VERSION}"))
+        return Core(config, journal, self.cache, partial(author, f"artifactstore {VERSION}"))
 
     def core(self) -> Core:
         """Return the store, for reading.
@@ -216,6 +216,7 @@ class Session:
         from artifactstore.work.session.write_guard import check_write_guard  # noqa: PLC0415 - writers only
 
         check_write_guard(core)
+        _ = core.appender  # who writes is settled before any work
         return core
 
     def create(self, digest: str) -> Core:

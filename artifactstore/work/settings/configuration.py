@@ -19,7 +19,7 @@ from artifactstore.runtime.remarks import remark
 __all__ = ["NamedStore", "Setting", "absolute", "configuration", "project_file", "user_file", "user_folder"]
 
 _KEYS: Final[Mapping[str, tuple[type, ...]]] = {
-    "url": (str,), "actor": (str,), "prefix": (str,), "cache": (str,), "cache_bytes": (str, int), "stores": (dict,),
+    "url": (str,), "actor": (str,), "identity": (str,), "prefix": (str,), "cache": (str,), "cache_bytes": (str, int), "stores": (dict,),
 }  # fmt: skip
 _OF_A_STORE: Final[Mapping[str, tuple[type, ...]]] = {"url": (str,), "endpoint": (str,), "profile": (str,)}
 _TYPES: Final = {str: "string", int: "whole number", dict: "table"}

@@ -196,7 +196,25 @@ def _without_cache(why: str) -> None:
 
 
 def author(tool: str) -> Actor:
-    """Return the actor: `$ARTIFACTSTORE_ACTOR`, or `actor` of the configuration (claimed), else the system's user or `uid:<number>`."""
+    """Return the actor.
+
+    It is `$ARTIFACTSTORE_ACTOR`, or `actor` of the configuration (claimed), else the system's user or `uid:<number>`; or, if it
+    must be known by `oidc`, or a token was given to this process, the subject of the token.
+
+    Raises:
+        InvalidInputError: the identity must be `oidc`, and there is no token that the keys vouch for.
+        BackendError: the identity provider did not answer.
+    """
+    other = _unstated(tool)
+    wanted = os.environ.get("ARTIFACTSTORE_IDENTITY", "").strip() or (configuration().get("identity") or "").strip()
+    if not wanted and not any(map(os.environ.get, ("ARTIFACTSTORE_ID_TOKEN", "ARTIFACTSTORE_ID_TOKEN_FILE"))):
+        return other
+    from artifactstore.work.settings.identity import stated_actor  # noqa: PLC0415 - jobs of a CI system
+
+    return stated_actor(wanted or None, other)
+
+
+def _unstated(tool: str) -> Actor:
     claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip() or (configuration().get("actor") or "").strip()
     if claimed:
         return Actor(claimed, "claimed", _host(), tool)

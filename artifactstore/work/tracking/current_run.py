@@ -17,6 +17,7 @@ from artifactstore.work.tracking import inherited_runs
 from artifactstore.work.tracking.inherited_runs import Inbox, Posted
 from artifactstore.work.tracking.outside_reads import OutsideReads, watch
 from artifactstore.work.tracking.run_notes import RunRecord, role
+from artifactstore.work.tracking.watched_programs import report_known
 
 __all__ = ["EXPORTED", "Tracker", "current", "detached", "enclosing_run", "in_role", "is_in_run", "note_read", "rejoin"]
 
@@ -238,6 +239,7 @@ def note_read(session: Session, found: Resolved, to: Path | None = None) -> None
     if tracker is not None:
         if to is not None and not to.exists():
             tracker.outside_reads.known.add(str(to.absolute()))
+            report_known(to)
         tracker.used(found.digest, name=found.name, version=found.version, role=role.get(), path=found.path)
 
 

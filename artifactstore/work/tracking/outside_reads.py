@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from artifactstore.model.digest import new_hasher
 from artifactstore.work.secrets import looks_secret
+from artifactstore.work.tracking.observer import EVENTS, NOT_DATA, SYSTEM, database_of, is_by, is_read, words_of
 
 __all__ = ["OutsideReads", "installed", "watch"]
 
@@ -24,9 +25,6 @@ _MOST: Final = 200  # recorded files, and recorded programs
 _NOTED: Final = 20_000  # files kept in memory; more are only counted
 _HASHED: Final = 64 * 2**20  # bytes of a file that is still hashed, and
 _HASHED_ALL: Final = 256 * 2**20  # of all of them together
-_NOT_DATA: Final = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib", ".pth", ".egg-link")
-_SYSTEM: Final = ("/proc/", "/sys/", "/dev/", "/etc/", "/run/", "/usr/share/", "/usr/lib/", "/lib/")
-_FRAMES: Final = 12  # depth of the search for frames of this library, whose own reads do not count
 _PACKAGE: Final = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
@@ -60,22 +58,26 @@ class OutsideReads:
             if isinstance(path, int) or path is None:
                 return
             text = os.fsdecode(path)
-            if not text.endswith(_NOT_DATA) and not text.startswith(_SYSTEM) and not _is_ours():
-                absolute = os.path.abspath(text)  # noqa: PTH100 - now: the current folder may change
-                reads = any(sign in mode for sign in "r+") if isinstance(mode, str) else not flags & os.O_WRONLY
-                if not reads:
-                    self._written.add(absolute)
-                elif absolute not in self._written:
-                    self._note(absolute)
+            if not text.endswith(NOT_DATA) and not text.startswith(SYSTEM) and not _is_ours():
+                # Absolute now: the current folder may change.
+                self.note_file(os.path.abspath(text), reads=is_read(mode, flags))  # noqa: PTH100
         elif event == "sqlite3.connect":
-            text = os.fsdecode(args[0]) if isinstance(args[0], str | bytes | os.PathLike) else ""
-            if text and ":memory:" not in text and not _is_ours():
-                plain = text.removeprefix("file:").partition("?")[0] if text.startswith("file:") else text
-                self._note(os.path.abspath(plain))  # noqa: PTH100
+            text = database_of(args)
+            if text and not _is_ours():
+                self._note(os.path.abspath(text))  # noqa: PTH100
         elif not _is_ours():
-            words = [args[0]] if event == "os.system" else args[1]
-            words = [words] if isinstance(words, str | bytes | os.PathLike) else list(words)
-            self._programs.setdefault(tuple(os.fsdecode(word) for word in words))
+            self.note_program(words_of(event, args))
+
+    def note_file(self, path: str, *, reads: bool) -> None:
+        """Note that a file was opened; what the run itself has written is not read around the store."""
+        if not reads:
+            self._written.add(path)
+        elif path not in self._written:
+            self._note(path)
+
+    def note_program(self, words: Iterable[str]) -> None:
+        """Note a program that was started, by its arguments."""
+        self._programs.setdefault(tuple(words))
 
     def cached(self, *, mapped: bool) -> list[str]:
         """Return and reset the names of the cache's trees that were read; with `mapped`, also of those that are open now."""
@@ -107,13 +109,14 @@ class OutsideReads:
         """
         known = {*stored}
         passed = tuple(f"{one}{os.sep}" for one in {*_installed(), *(str(one) for one in skip), *self.known})
-        passed = (*passed, *_SYSTEM)
+        passed = (*passed, *SYSTEM)
         with suppress(OSError):  # without a folder for temporary files, there are none of this library either
             passed = (*passed, os.path.join(tempfile.gettempdir(), "artifactstore-"))  # noqa: PTH118
         found: list[dict[str, Any]] = []
         budget, more = _HASHED_ALL, self._more
-        for path in {**self._read, **dict.fromkeys(one for one in _open_now() if one not in self._before)}:
-            if path.startswith(passed) or path in self.known or path in self._written or path.endswith(_NOT_DATA):
+        still_open = (one for one in _open_now() if one not in self._before and one not in self._written)
+        for path in {**self._read, **dict.fromkeys(still_open)}:
+            if path.startswith(passed) or path in self.known or path.endswith(NOT_DATA):
                 continue
             try:
                 st = os.stat(path)  # noqa: PTH116 - one call
@@ -127,7 +130,7 @@ class OutsideReads:
             row: dict[str, Any] = {"path": _shown(path, root), "size": st.st_size}
             if row["path"] in known:
                 row["stored"] = True
-            elif st.st_size <= min(_HASHED, budget) and not looks_secret(row["path"]):
+            elif path not in self._written and st.st_size <= min(_HASHED, budget) and not looks_secret(row["path"]):
                 budget -= st.st_size
                 with suppress(OSError):
                     row["digest"] = _digest(path)
@@ -149,7 +152,7 @@ def watch(which: Callable[[], OutsideReads | None]) -> None:
     _ready.append(which)
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event in _EVENTS:
+        if event in EVENTS:
             try:
                 reads = which()
                 if reads is not None:
@@ -160,20 +163,10 @@ def watch(which: Callable[[], OutsideReads | None]) -> None:
     sys.addaudithook(hook)
 
 
-_EVENTS: Final = frozenset({"open", "sqlite3.connect", "subprocess.Popen", "os.system"})
-
-
 def _is_ours() -> bool:
     """Return True if this library, or the import of a module, opens the file."""
     frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented, and the only way; skips this function, its caller and the hook
-    for _ in range(_FRAMES):
-        if frame is None:
-            return False
-        name = frame.f_code.co_filename
-        if name.startswith((_PACKAGE, "<frozen importlib")):
-            return True
-        frame = frame.f_back
-    return False
+    return is_by(frame, (_PACKAGE, "<frozen importlib"))
 
 
 def _installed() -> Iterator[str]:

@@ -45,6 +45,7 @@ class Tree:
         executable: the paths with git's executable mode.
         about: its record in the journal: commit, tree, branch …
         skipped: (path, why) of files that are not stored.
+        changed: paths that differ from the last commit, and untracked ones.
         hidden: paths whose changes git was configured to ignore (assume-unchanged, skip-worktree).
         forced: ignored paths that the program has imported.
         because: the reasons why it is not complete.
@@ -58,6 +59,7 @@ class Tree:
     executable: frozenset[str] = frozenset()
     about: dict[str, Any] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     forced: list[str] = field(default_factory=list)
     because: list[str] = field(default_factory=list)
@@ -114,7 +116,8 @@ def read_tree(folder: Path, problems: list[str] | None = None, taken: Mapping[st
         return known[1]
     before = _signature(git.folder, status)
     overlooked = _read_files(git, tree, status, taken)
-    tree.about |= about_commit(git, status, dirty=overlooked or bool(tree.forced) or any(changed_paths(status)))
+    tree.changed = [*dict.fromkeys((*changed_paths(status), *(tree.hidden if overlooked else ()), *tree.forced))]
+    tree.about |= about_commit(git, status, dirty=overlooked or bool(tree.changed))
     modules = tree.about.get("submodules", {})
     key = [*before, *_times(git.folder, (*tree.hidden, *tree.forced))]
     settled = all(changed < time.time_ns() - SETTLED and path not in modules for path, changed, _ in key)

@@ -14,7 +14,7 @@ from artifactstore.printable import visible
 if TYPE_CHECKING:
     from artifactstore.work.registry.verdict import Verdict
 
-__all__ = ["annotation", "publish"]
+__all__ = ["annotation", "publish", "summarize"]
 
 _SUMMARY: Final = "GITHUB_STEP_SUMMARY"
 _MESSAGE: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
@@ -28,13 +28,20 @@ def publish(verdict: "Verdict", *, to_stderr: bool) -> None:
         verdict: the verdict.
         to_stderr: keep stdout for the answer: the runner reads commands from both.
     """
-    summary = os.environ.get(_SUMMARY)
-    if not summary:
+    if not summarize(verdict.to_markdown()):
         return
-    with Path(summary).open("a", encoding="utf-8") as file:
-        file.write(verdict.to_markdown() + "\n")
     for reason in verdict.reasons:
         print(annotation(f"gate {verdict.alias}: {verdict.ref}", reason), file=sys.stderr if to_stderr else sys.stdout)
+
+
+def summarize(text: str) -> bool:
+    """Append Markdown to the summary of the step; return whether there is one."""
+    summary = os.environ.get(_SUMMARY)
+    if not summary:
+        return False
+    with Path(summary).open("a", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+    return True
 
 
 def annotation(title: str, message: str) -> str:
