@@ -14,7 +14,7 @@ from artifactstore.printable import visible
 if TYPE_CHECKING:
     from artifactstore.work.registry.verdict import Verdict
 
-__all__ = ["annotation", "publish", "summarize"]
+__all__ = ["annotate", "annotation", "publish", "summarize"]
 
 _SUMMARY: Final = "GITHUB_STEP_SUMMARY"
 _MESSAGE: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
@@ -31,7 +31,7 @@ def publish(verdict: "Verdict", *, to_stderr: bool) -> None:
     if not summarize(verdict.to_markdown()):
         return
     for reason in verdict.reasons:
-        print(annotation(f"gate {verdict.alias}: {verdict.ref}", reason), file=sys.stderr if to_stderr else sys.stdout)
+        annotate(f"gate {verdict.alias}: {verdict.ref}", reason, to_stderr=to_stderr)
 
 
 def summarize(text: str) -> bool:
@@ -42,6 +42,11 @@ def summarize(text: str) -> bool:
     with Path(summary).open("a", encoding="utf-8") as file:
         file.write(f"{text}\n")
     return True
+
+
+def annotate(title: str, message: str, *, to_stderr: bool) -> None:
+    """Show an error in the job; the runner reads stdout and stderr."""
+    print(annotation(title, message), file=sys.stderr if to_stderr else sys.stdout)
 
 
 def annotation(title: str, message: str) -> str:

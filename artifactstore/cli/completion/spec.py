@@ -22,7 +22,7 @@ KINDS: Final = {
     "metadata": "text", "metrics": "text", "hold_id": "text", "rollback to": "text", "sign to": "file", "inputs": "ref=file", "outputs": "ref=file", "run": "run", "compare": "run", "anchor": "file",
     "show ref": "ref or run", "subject": "ref or run", "lineage ref": "ref or run", "impact ref": "ref", "why a": "ref or run", "why b": "ref or run",
     "reproduce ref": "ref or run", "export ref": "ref or run", "runs name": "run name", "runs names": "run name", "run name": "run name",
-    "get path": "text", "track paths": "file", "checkout paths": "file", "pointer": "file", "find text": "text", "find code": "text", "find run": "run",
+    "get path": "text", "track paths": "file", "checkout paths": "file", "pointer": "file", "ci do": "text", "find text": "text", "find code": "text", "find run": "run",
     "reference": "ref or file", "current": "ref or file", "model": "ref", "serving": "ref", "drift name": "name",
 }  # fmt: skip
 # The values of options that have few, by the option, or by its command and the option.

@@ -1,14 +1,13 @@
 """What came of a step of a job, and the files in which a CI system finds it."""
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
-from artifactstore.cli.github import annotation, summarize
+from artifactstore.cli.github import annotate, summarize
 from artifactstore.printable import markdown, visible
 
 __all__ = ["Check", "Outcome", "publish"]
@@ -123,7 +122,7 @@ def publish(outcome: Outcome, *, junit: str | None, dotenv: str | None, to_stder
     if os.environ.get("GITHUB_ACTIONS"):
         failed = [one for one in outcome.checks if not one.ok]
         for one in failed[:_SHOWN] if outcome.code else ():
-            print(annotation(f"artifactstore {outcome.do}: {one.name}", one.text), file=sys.stderr if to_stderr else sys.stdout)
+            annotate(f"artifactstore {outcome.do}: {one.name}", one.text, to_stderr=to_stderr)
 
 
 def _lines(pairs: Iterable[tuple[str, str]]) -> str:
