@@ -311,7 +311,7 @@ def test_without_any_folder_for_temporary_files_a_large_object_says_what_it_need
 
 
 def test_who_acts_is_named_by_its_number_where_it_has_no_name():
-    assert acting(FIRST, lambda: author("t").actor)[1] == f"uid:{FIRST}"
+    assert acting(FIRST, lambda: author("t")().actor)[1] == f"uid:{FIRST}"
 
 
 # -- a store that a group shares

@@ -75,7 +75,7 @@ def test_the_cache_folder(user: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     ("text", "message"),
     [
         ('urll = "x"', "unknown key urll; did you mean 'url'"),
-        ("nothing = 1", "unknown key nothing; expected url, actor, prefix, cache, cache_bytes, stores"),
+        ("nothing = 1", "unknown key nothing; expected url, actor, identity, prefix, cache, cache_bytes, stores"),
         ("url = 3", "url must be a string"),
         ('stores = "x"', "stores must be a table"),
         ("[stores.team]\nendpoint = 'x'", "must be a table with a url"),

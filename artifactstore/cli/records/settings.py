@@ -7,7 +7,7 @@ from artifactstore.backend.wrappers.range_cache import cache_limit
 from artifactstore.model.version import VERSION
 from artifactstore.work.secrets import without_credentials
 from artifactstore.work.settings.configuration import NamedStore, configuration, project_file, user_file
-from artifactstore.work.settings.settings import DEFAULT, author, cache_folder, find_url, name_prefix, rescue_folder
+from artifactstore.work.settings.settings import DEFAULT, actor_without_token, cache_folder, find_url, name_prefix, rescue_folder
 
 __all__ = ["overview"]
 
@@ -30,7 +30,12 @@ def overview(url: Any = None) -> list[tuple[str, str, str]]:
     rows = [
         ("store", without_credentials(where.url), where.origin),
         *((f"store {name}", _described(one), one.origin) for name, one in sorted(configured.stores.items())),
-        ("actor", author("").actor, origin("ARTIFACTSTORE_ACTOR", "actor")),
+        ("actor", actor_without_token("").actor, origin("ARTIFACTSTORE_ACTOR", "actor")),
+        (
+            "identity",
+            os.environ.get("ARTIFACTSTORE_IDENTITY") or configured.get("identity") or "none",
+            origin("ARTIFACTSTORE_IDENTITY", "identity"),
+        ),
         ("prefix", name_prefix() or "none", origin("ARTIFACTSTORE_PREFIX", "prefix")),
         ("cache", "none" if cache is None else str(cache), origin("ARTIFACTSTORE_CACHE", "cache")),
         ("cache bytes", f"{cache_limit():,}", origin("ARTIFACTSTORE_CACHE_BYTES", "cache_bytes")),

@@ -47,7 +47,7 @@ def selftest(
         raise InvalidInputError(f"two locations: {url} and --store {store}; pass one")
     target = _target(report, overwrite=overwrite)
     where = find_url(store if url is None else url)
-    actor = author(f"artifactstore {VERSION}")
+    actor = author(f"artifactstore {VERSION}")()
     began = format_time(datetime.now(UTC))
 
     def checks() -> Iterator[Check]:

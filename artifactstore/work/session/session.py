@@ -152,7 +152,7 @@ class Session:
         fold = partial(State, config.store)
         made: type[Journal] | Callable[..., Journal] = Journal if self.mirrors is None else self.mirrors.journal
         journal = made(self.backend, config, fold, kept, cached_backend, open_snapshot=opener, heads=heads)
-        return Core(config, journal, self.cache, partial(author, f"artifactstore {VERSION}"))
+        return Core(config, journal, self.cache, author(f"artifactstore {VERSION}"))
 
     def core(self) -> Core:
         """Return the store, for reading.

@@ -1,8 +1,9 @@
 """Settings: the URL of the store, the cache folder, the actor. The environment is read here only."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ __all__ = [
     "TAG",
     "TAGGED",
     "Location",
+    "actor_without_token",
     "author",
     "cache_folder",
     "find_url",
@@ -195,26 +197,24 @@ def _without_cache(why: str) -> None:
     remark(f"{why}: working without a cache; set ARTIFACTSTORE_CACHE to a folder of your own, or to the empty string")
 
 
-def author(tool: str) -> Actor:
-    """Return the actor.
+def author(tool: str) -> Callable[[], Actor]:
+    """Return what gives the actor, by the settings of this moment.
 
     It is `$ARTIFACTSTORE_ACTOR`, or `actor` of the configuration (claimed), else the system's user or `uid:<number>`; or, if it
-    must be known by `oidc`, or a token was given to this process, the subject of the token.
-
-    Raises:
-        InvalidInputError: the identity must be `oidc`, and there is no token that the keys vouch for.
-        BackendError: the identity provider did not answer.
+    must be known by `oidc`, or a token was given to this process, the subject of the token. That is asked for by the first call,
+    which raises `InvalidInputError` if there is no token that the keys vouch for.
     """
-    other = _unstated(tool)
+    other = actor_without_token(tool)
     wanted = os.environ.get("ARTIFACTSTORE_IDENTITY", "").strip() or (configuration().get("identity") or "").strip()
     if not wanted and not any(map(os.environ.get, ("ARTIFACTSTORE_ID_TOKEN", "ARTIFACTSTORE_ID_TOKEN_FILE"))):
-        return other
+        return lambda: other
     from artifactstore.work.settings.identity import stated_actor  # noqa: PLC0415 - jobs of a CI system
 
-    return stated_actor(wanted or None, other)
+    return partial(stated_actor, wanted or None, other)
 
 
-def _unstated(tool: str) -> Actor:
+def actor_without_token(tool: str) -> Actor:
+    """Return the actor as a variable, the configuration or the system names it."""
     claimed = os.environ.get("ARTIFACTSTORE_ACTOR", "").strip() or (configuration().get("actor") or "").strip()
     if claimed:
         return Actor(claimed, "claimed", _host(), tool)
