@@ -228,7 +228,9 @@ def test_the_command_says_where_each_setting_comes_from(
     assert found["actor"] == ("me", "$ARTIFACTSTORE_ACTOR")
     assert found["retry seconds"] == ("300", "the default")
     assert found["prefix"] == ("none", "the default")
-    names = {"store", "store mine", "store team", "actor", "prefix", "cache", "cache bytes", "offline", "retry seconds", "rescue"}
+    names = {"store", "store mine", "store team", "actor", "identity", "prefix"}
+    names |= {"cache", "cache bytes", "offline", "retry seconds", "rescue"}
+    assert found["identity"] == ("none", "the default")
     assert set(found) == {*names, "user's file", "version"}
     assert main(["config", "--store", "mine"]) == 0
     assert f"{tmp_path}/mine" in capfd.readouterr().out
