@@ -142,7 +142,7 @@ def test_definitions_are_the_same_bytes_in_any_registry_and_beside_any_project(t
     sql = SqlRegistryConfig(registry_type="sql", path=f"sqlite:///{tmp_path}/registry.sqlite")
     for kind, registry in (("file", None), ("sql", sql)):
         own = opened(tmp_path / kind, registry=registry)
-        own.apply(definitions(source))
+        own.apply(definitions(source)[:: 1 if kind == "file" else -1])
         found[kind] = definitions_of(own.registry.proto(), "rides")
         other = opened(tmp_path / kind, "other", registry=registry)
         other.apply(definitions(source, ttl=3))
@@ -166,7 +166,7 @@ def test_in_an_active_run_features_are_its_output(store: Store, features: Any) -
     with store._session.state() as state:
         edges = {(one["fact"], one.get("name"), one.get("role")) for one in state.edges[run.id]}
     assert {("used", "feast/rides/registry", "registry"), ("used", "rides/train/entities", "entities")} <= edges
-    assert {("produced", "rides/train", None), ("produced", "rides/model", None)} <= {(one[0], one[1], None) for one in edges}
+    assert {name for fact, name, _ in edges if fact == "produced"} == {"rides/train", "rides/model"}, "no run has made the others"
     assert "feast/rides/registry" in {one.name for one in store.lineage(model.ref).upstream()}
     assert made.metadata["feast.features"] == "stats:trips"
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 import artifactstore
@@ -606,55 +607,69 @@ def test_a_published_file_may_say_which_task_it_came_from(store: Store, flow: Li
     assert {one.id for one in store.lineage("p/run/out.txt").runs} == {f"nextflow-{flow.run}", f"nextflow-{task}"}
 
 
+def test_a_file_in_the_folder_of_a_task_is_its_output_whatever_its_record_leaves_out(store: Store, flow: LineageStore) -> None:
+    flow.begin("run")
+    task = flow.task("T", {"a": b"a"})
+    spec = flow.record(f"{task}/a")
+    flow.save(f"{task}/a", "FileOutput", {key: value for key, value in spec.items() if key not in {"taskRun", "source"}})
+    assert imported(store, flow).versions == 1
+    assert names(store) == {"p/run/.tasks/T/a"}
+    assert {one.id for one in store.lineage("p/run/.tasks/T/a").runs} == {f"nextflow-{task}"}
+
+
 # -- in buckets
 
 
-def test_outputs_and_records_in_a_bucket(store: Store, flow: LineageStore, s3_url: str, tmp_path: Path) -> None:
-    import s3fs
-
-    bucket = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
-    bucket.pipe(
-        {f"{s3_url}/work/a": b"same", f"{s3_url}/work/b": b"other", f"{s3_url}/work/dir/x/1": b"1", f"{s3_url}/work/dir/2": b"2"}
-    )
-    modified = bucket.info(f"{s3_url}/work/a")["LastModified"]
+@pytest.mark.parametrize("service", ["s3_url", "azure_url", "gcs_url"])
+def test_outputs_in_buckets_are_compared_and_stored(
+    store: Store, flow: LineageStore, tmp_path: Path, request: pytest.FixtureRequest, service: str
+) -> None:
+    top = request.getfixturevalue(service).replace("abfs://", "az://")
+    bucket = fsspec.filesystem(top.partition(":")[0], skip_instance_cache=True, use_listings_cache=False)
+    for path, content in {"a": b"same", "b": b"other", "dir/x/1": b"1", "dir/2": b"2"}.items():
+        bucket.pipe_file(f"{top}/work/{path}", content)
+    about = bucket.info(f"{top}/work/a")
+    modified = about.get("LastModified") or about.get("last_modified") or about["mtime"]
     flow.begin("run")
 
     def output(name: str, **fields: Any) -> None:
-        spec = {
-            "path": f"{s3_url}/work/{name}",
-            "checksum": {"value": "0", "algorithm": "nextflow", "mode": "standard"},
-            "source": f"lid://{flow.run}",
-            "workflowRun": f"lid://{flow.run}",
-            "taskRun": None,
-            "size": 4,
-            "createdAt": None,
-            "modifiedAt": modified.isoformat(),
-            "labels": None,
-            **fields,
-        }
+        whose = {"source": f"lid://{flow.run}", "workflowRun": f"lid://{flow.run}", "taskRun": None}
+        spec = {"path": f"{top}/work/{name}", "size": 4, "createdAt": None, "modifiedAt": modified.isoformat(), **whose, **fields}
         flow.save(f"{flow.run}/{name}", "FileOutput", spec)
 
     output("a")
     output("b")  # five bytes now
     output("c")  # gone
     output("dir", size=0, modifiedAt=None)
-    output("late", path=f"{s3_url}/work/a", modifiedAt=(modified - timedelta(seconds=9)).isoformat())
-    output("d", path="s3://no-such-bucket-anywhere/x")
+    output("late", path=f"{top}/work/a", modifiedAt=(modified - timedelta(seconds=9)).isoformat())
     lid = f"lid://{flow.run}"
     report = imported(store, flow)
-    assert (report.versions, report.missing) == (2, [f"{lid}/c"])
-    assert len(report.skipped) == 1, report.skipped
-    assert report.skipped[0].startswith(f"{lid}/d: cannot read s3://no-such-bucket-anywhere")
+    assert (report.versions, report.missing, report.skipped) == (2, [f"{lid}/c"], [])
     assert set(report.changed) == {f"{lid}/b", f"{lid}/late"}
     assert tree(store.get("p/run/dir", tmp_path / "dir")) == {"x/1": b"1", "2": b"2"}
     assert store.get("p/run/a").read_bytes() == b"same"
+
+
+def test_a_lineage_store_in_a_bucket_and_a_bucket_that_cannot_be_read(store: Store, flow: LineageStore, s3_url: str) -> None:
+    flow.begin("run")
+    flow.task("T", {"a": b"a"})
+    for n in range(5):
+        spec = {"path": f"s3://no-such-bucket-anywhere/{n}", "size": 1, "workflowRun": f"lid://{flow.run}"}
+        flow.save(f"{flow.run}/{n}", "FileOutput", spec)
+    bucket = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
     bucket.put(str(flow.lineage), f"{s3_url}/launch/.lineage", recursive=True)
+    report = import_from(store, f"{s3_url}/launch", name="p")
+    assert (report.versions, report.runs, len(report.skipped)) == (1, 2, 5)
+    assert report.skipped[0].startswith(f"lid://{flow.run}/0: cannot read s3://no-such-bucket-anywhere")
+    assert report.skipped[-1] == f"lid://{flow.run}/4: s3://no-such-bucket-anywhere cannot be read"
     entries = len(store.log())
-    for source in (f"{s3_url}/launch/.lineage", f"{s3_url}/launch"):
-        again = import_from(store, source, name="p")
-        assert (again.versions, again.runs, len(again.missing), len(store.log())) == (0, 0, 1, entries)
+    again = import_from(store, f"{s3_url}/launch/.lineage", name="p")
+    assert (again.versions, again.runs, len(store.log())) == (0, 0, entries)
     with pytest.raises(NotFoundError):
         import_from(store, f"{s3_url}/elsewhere", name="p")
+    bucket.pipe_file(f"{s3_url}/launch/.lineage/{flow.run}/0/.data.json", b"{")
+    with pytest.raises(CorruptionError, match=r"s3://.*/0/\.data\.json"):
+        import_from(store, f"{s3_url}/launch", name="p")
 
 
 # -- times

@@ -64,8 +64,11 @@ class Graph:
 
     def task_of(self, one: Record) -> str:
         """Return the key of the task in whose folder a file is; nothing of a published one, which may say what task it came from."""
-        above = self.records.by_key.get(one.key.partition("/")[0])
-        return "" if above is not None and above.kind == "WorkflowRun" else key_of(one.text("taskRun") or "")
+        folder = one.key.partition("/")[0]
+        above = self.records.by_key.get(folder)
+        if above is None:
+            return key_of(one.text("taskRun") or "")
+        return folder if above.kind in {"TaskRun", "AgentRun"} else ""
 
     def outputs(self, run: str) -> list[Record]:
         """Return the files that a run made or published."""
@@ -96,7 +99,7 @@ class Graph:
         """Return the file that a file was published from, and the task that made it."""
         before: Record | None = None
         for _ in range(_STEPS):
-            task = self.records.by_key.get(key_of(one.text("taskRun") or ""))
+            task = self.records.by_key.get(self.task_of(one) or key_of(one.text("taskRun") or ""))
             if task is not None and task.kind in {"TaskRun", "AgentRun"}:
                 return before, task
             key = key_of(one.text("source") or "")
