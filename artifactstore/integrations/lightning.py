@@ -1,7 +1,7 @@
 """Lightning: a checkpoint callback whose checkpoints are versions of one name. See docs/integrations/trainers.md.
 
 What the trainer hands over is stored as it is, by the strategy's own `CheckpointIO`, which this wraps: numbers, texts and tensors,
-not a pickle, wherever the state has nothing else. So each is stored by what it differs from the one before.
+not a pickle, wherever the state has nothing else.
 """
 
 import os

@@ -141,7 +141,9 @@ def test_four_ranks_save_one_version_and_two_or_one_load_it(shared: tuple[Store,
     assert version.metadata == {"step": 10, "torch.ranks": "4"}
     assert version.metrics == {"loss": 0.5}
     paths = [one.path for one in store.artifact("train/checkpoint:last").files]
-    assert [one for one in paths if one.endswith(".safetensors")] == [f"shard-0000{n}-of-00004.safetensors" for n in (1, 2, 3, 4)]
+    assert [one for one in paths if one.endswith("-model.safetensors")] == [
+        f"shard-0000{n}-of-00004-model.safetensors" for n in (1, 2, 3, 4)
+    ]
     (run,) = store.runs()
     assert run.status == "running"
     assert sorted(one["RANK"] for one in run.jobs) == ["0", "1", "2", "3"]

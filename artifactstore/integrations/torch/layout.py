@@ -6,6 +6,7 @@ Nothing in it is a pickle but the files of objects that only a pickle can hold.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,10 +24,11 @@ from torch.distributed.checkpoint.metadata import (
 from artifactstore.errors import CorruptionError, FormatError, InvalidInputError
 from artifactstore.model.encoding import canonical_json, parse_json
 
-__all__ = ["FILE", "Checkpoint", "Placed", "Shard", "describe", "is_plain", "parse"]
+__all__ = ["FILE", "Checkpoint", "Placed", "Shard", "describe", "group_of", "is_plain", "parse"]
 
 FILE: Final = "checkpoint.json"
 _FORMAT: Final = 1
+_GROUP: Final = re.compile(r"[A-Za-z0-9_]{1,40}", re.ASCII)  # a part of a file's name
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,14 @@ def describe(metadata: Metadata, placed: Iterable[tuple[MetadataIndex, Placed]],
             "paths": _paths(metadata.planner_data),
         }
     )
+
+
+def group_of(paths: Any, name: str) -> str:
+    """Return the part of a nested state that a tensor is in, such as `model`; "" where it is at the top, or the name is odd."""
+    path = paths.get(name) if isinstance(paths, Mapping) else None
+    if not isinstance(path, Sequence) or isinstance(path, str) or len(path) < 2 or not _GROUP.fullmatch(str(path[0])):
+        return ""
+    return str(path[0])
 
 
 def _name_of(dtype: torch.dtype) -> str:

@@ -33,6 +33,7 @@ class TensorItem:
         sizes: shape of the shard.
         dtype: of its elements.
         load: returns it, on whatever device it is.
+        group: of tensors that are in files of their own, such as `model` and `optimizer`; "" is none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class TensorItem:
     sizes: tuple[int, ...]
     dtype: torch.dtype
     load: Callable[[], torch.Tensor]
+    group: str = ""
 
     @property
     def size(self) -> int:
@@ -118,25 +120,25 @@ def tensor_files(items: Sequence[TensorItem], prefix: str) -> list[tuple[Source,
     """Return the files for the shards of a rank, each with its items and their offsets; no tensor is read yet.
 
     Args:
-        items: in the order of the plan; shards of one tensor go to different files, as a file has a name only once.
+        items: in the order of the plan. Each group has files of its own, since whether a file is stored as deltas is decided for
+            the file: weights change little from step to step, an optimizer's moments all the time. Shards of one tensor go to
+            different files, too, as a file has a name only once.
         prefix: beginning of the files' names.
 
     Raises:
         InvalidInputError: the name of a tensor cannot be stored.
     """
-    files: list[list[TensorItem]] = []
+    files: dict[tuple[str, int], list[TensorItem]] = {}
     counts: dict[str, int] = {}
     for one in items:
         if one.name == "__metadata__":
             raise InvalidInputError("a tensor cannot be named '__metadata__': the name is reserved in safetensors")
         number = counts[one.name] = counts.get(one.name, -1) + 1
-        if number == len(files):
-            files.append([])
-        files[number].append(one)
+        files.setdefault((one.group, number), []).append(one)
     found = []
-    for number, some in enumerate(files):
+    for (group, number), some in files.items():
         file = _TensorFile(some)
-        path = f"{prefix}.safetensors" if number == 0 else f"{prefix}-{number}.safetensors"
+        path = f"{prefix}{group and '-' + group}{'.' + str(number) if number else ''}.safetensors"
         check_path(path)
         source = Source(path, file.size, b"", executable=False, base=None, reader=file)
         found.append((source, list(zip(file.items, file.begins(), strict=True))))

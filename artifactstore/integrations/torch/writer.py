@@ -15,7 +15,7 @@ from torch.futures import Future
 
 from artifactstore.content.write.source import Source, from_bytes
 from artifactstore.errors import ConflictError, InvalidInputError, UnsupportedError
-from artifactstore.integrations.torch.layout import FILE, Placed, describe, is_plain
+from artifactstore.integrations.torch.layout import FILE, Placed, describe, group_of, is_plain
 from artifactstore.integrations.torch.shard_files import TensorItem, tensor_files
 from artifactstore.work.put.parts import Parts, StoredPart, store_part
 from artifactstore.work.runs.checkpoints import name_of
@@ -155,7 +155,7 @@ class ArtifactWriter(StorageWriter):  # type: ignore[misc] # PyTorch is not read
                     files.append(from_bytes(path, raw))
                     placed.append((item, len(raw), Placed(path)))
             else:
-                one = _tensor_item(item, planner)
+                one = _tensor_item(item, planner, group_of(plan.planner_data, item.index.fqn))
                 tensors[id(one)] = item
                 items.append(one)
         for source, inside in tensor_files(items, prefix):
@@ -203,7 +203,7 @@ def _plain(raw: bytes) -> Any:
     return value if is_plain(value) else _NOT
 
 
-def _tensor_item(item: WriteItem, planner: SavePlanner) -> TensorItem:
+def _tensor_item(item: WriteItem, planner: SavePlanner, group: str) -> TensorItem:
     about = item.tensor_data
     assert about is not None  # for PyTorch's planners, as for any: the metadata are made of it
     return TensorItem(
@@ -212,4 +212,5 @@ def _tensor_item(item: WriteItem, planner: SavePlanner) -> TensorItem:
         tuple(about.chunk.sizes),
         about.properties.dtype,
         lambda: planner.resolve_data(item),
+        group,
     )
