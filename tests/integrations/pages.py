@@ -4,16 +4,23 @@ import re
 from pathlib import Path
 from typing import Final
 
-__all__ = ["run_page"]
+__all__ = ["run_page", "snippets"]
 
 _PAGES: Final = Path(__file__).parents[2] / "docs" / "integrations"
 _BLOCK: Final = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def run_page(tool: str) -> int:
-    """Run the snippets that a page says are run by the tests of its tool, one after the other; return their number."""
+def snippets(tool: str) -> list[str]:
+    """Return the snippets that a page says are run by the tests of its tool."""
+    text = (_PAGES / f"{tool}.md").read_text()
+    return [one for one in _BLOCK.findall(text) if f"tests/integrations/test_{tool}.py" in one]
+
+
+def run_page(tool: str) -> dict[str, object]:
+    """Run these snippets, one after the other; return what they define."""
     names: dict[str, object] = {"__name__": "page"}
-    found = [text for text in _BLOCK.findall((_PAGES / f"{tool}.md").read_text()) if f"tests/integrations/test_{tool}.py" in text]
+    found = snippets(tool)
+    assert found
     for text in found:
         exec(compile(text, f"{tool}.md", "exec"), names)
-    return len(found)
+    return names
