@@ -191,10 +191,10 @@ def test_a_job_puts_gates_promotes_and_verifies(action: Runner, store: Store):
     pack = next((Path(store.url) / "manifests").rglob("*.parquet"), None) or next((Path(store.url) / "packs").rglob("*.pack"))
     pack.chmod(0o600)
     pack.write_bytes(b"damaged")
-    bad = action(do="verify", level="full", junit="verify.xml")
+    bad = action(do="verify", level="full", junit="reports/verify.xml")
     assert (bad.code, bad.outputs["verdict"]) == (5, "no")
     assert 1 <= len(bad.commands) <= 10
-    assert int(ET.parse(action.folder / "work/verify.xml").getroot().get("failures", "0")) >= 1
+    assert int(ET.parse(action.folder / "work/reports/verify.xml").getroot().get("failures", "0")) >= 1
 
 
 def test_a_job_tracks_checks_and_checks_out(action: Runner, store: Store):
@@ -265,7 +265,7 @@ def test_the_requirement_that_is_installed_is_one_word_behind_the_options(action
     (programs / "python3").write_text(fake)
     (programs / "python3").chmod(0o755)
     path = f"{programs}{os.pathsep}{action.base['PATH']}"
-    for package in ("artifactstore-ml[s3]==0.1", "$(touch pwned)", "--index-url=http://h x", "a; touch pwned"):
+    for package in ("artifactstore-ml[s3]==0.1", "--index-url=http://h x; touch pwned $(touch pwned)"):
         done = action({"PATH": path}, package=package, do="gate", ref="churn/model:v1", alias="production")
         assert (done.code, done.outputs["verdict"]) == (0, "yes"), done.out
         assert (tmp_path / "words").read_text() == f"<-m><pip><install><--quiet><--disable-pip-version-check><--><{package}>"
@@ -308,7 +308,7 @@ def test_the_template_for_gitlab_gates_and_hands_on_what_came_of_it(store: Store
     assert "NO  gate production: churn/model:v2: auc is 0.8, asked is >= 0.9" in out
     assert found == {"ARTIFACTSTORE_DIGEST": digest, "ARTIFACTSTORE_REF": "churn/model:v2", "ARTIFACTSTORE_VERDICT": "no"}
     assert ET.parse(job.folder / "artifactstore-junit.xml").getroot().get("failures") == "1"
-    for bad in (HOSTILE["a heredoc"], HOSTILE["quotes"], HOSTILE["a command"]):
+    for bad in (HOSTILE["a heredoc"] + HOSTILE["quotes"] + HOSTILE["a command"],):
         code, out, found = job(ARTIFACTSTORE_CI_DO="gate", ARTIFACTSTORE_CI_REF=bad, ARTIFACTSTORE_CI_ALIAS=bad)
         assert code in {2, 3}
         assert found == {"ARTIFACTSTORE_DIGEST": "", "ARTIFACTSTORE_REF": "", "ARTIFACTSTORE_VERDICT": ""}
@@ -339,3 +339,32 @@ def test_a_step_without_what_it_needs_names_the_input(
     assert main(["ci", "gate", "--json"]) == 0
     answer: Any = json.loads(capsys.readouterr().out)
     assert (answer["do"], answer["verdict"], answer["judgement"]["ok"]) == ("gate", "yes", True)
+
+
+@pytest.mark.parametrize("bad", [one for what, one in HOSTILE.items() if what != "long"])
+def test_no_text_of_a_check_breaks_the_files_that_a_ci_system_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, bad: str
+):
+    from artifactstore.cli.pipeline.outcome import Check, Outcome, publish
+
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    checks = [Check(bad, ok=False, text=bad), Check(bad, ok=True, text=bad)]
+    outcome = Outcome(bad, bad, 1, verdict=False, digest=bad, ref=bad, checks=checks)
+    publish(outcome, junit=str(tmp_path / "j.xml"), dotenv=str(tmp_path / "d.env"), to_stderr=False)
+    suite = ET.parse(tmp_path / "j.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), len(suite.findall("testcase/failure"))) == ("2", "1", 1)
+    assert {*Runner._outputs((tmp_path / "GITHUB_OUTPUT").read_text())} == {"digest", "ref", "verdict"}
+    assert [line.partition("=")[0] for line in (tmp_path / "d.env").read_text().splitlines()] == [
+        "ARTIFACTSTORE_DIGEST",
+        "ARTIFACTSTORE_REF",
+        "ARTIFACTSTORE_VERDICT",
+    ]
+    summary = (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+    rows = [line for line in summary.splitlines() if line.startswith(("| ✅", "| ❌"))]
+    assert len(rows) == 2
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
+    assert "<script" not in summary
+    assert not re.search(r"(?<!\\)\[x\]", summary)
+    assert len(capsys.readouterr().out.splitlines()) == 1

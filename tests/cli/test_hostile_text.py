@@ -114,7 +114,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "ci": [["gate"], [EVIL], []],
     "status": [["SOURCE"], ["SOURCE", "--against", EVIL], [EVIL]],
     "log": [[], ["--facts"], ["-n", "3"], ["--actor", EVIL], ["--fact", EVIL], ["--since", EVIL], ["--ref", EVIL], ["--csv"], ["--html"]], "verify": [[], ["--level", EVIL], ["--level", "full"], ["--keys", EVIL], ["--anchor", EVIL]],
-    "run": [["--", "true", EVIL], ["--param", f"{EVIL}={EVIL}", "--metric", f"{EVIL}=1", "--metric", EVIL, "--", "true"], ["--out", EVIL, "--", "true"], ["--", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],
+    "run": [["--", "true", EVIL], ["--strict", "--in", "n=TO8", "--", "true", EVIL], ["--param", f"{EVIL}={EVIL}", "--metric", f"{EVIL}=1", "--metric", EVIL, "--", "true"], ["--out", EVIL, "--", "true"], ["--", EVIL], ["--in", EVIL, "--", "true"]], "runs": [[], ["--status", EVIL], [EVIL], ["--where", EVIL], ["--sort", EVIL], ["--columns", EVIL], ["--columns", "name,params,error,command,code"],
              ["--compare", "evil", "--compare", "o1"]],
     "lineage": [["o1"], ["n", "--down"], ["evil"], ["o1", "--all", "--depth", "2"], ["o1", "--format", "svg"], ["o1", "--format", "html"], ["o1", "--format", "mermaid"], [EVIL]],
     "export": [["o1", "--as", "prov"], ["o1", "--as", "slsa"], ["evil", "--as", "openlineage"], ["o1", "--as", "ro-crate", "--to", "TO2"],

@@ -144,7 +144,9 @@ def test_a_file_that_was_in_the_folder_of_an_input_before_is_not_the_stores(plac
     assert strictly(call, "open('in/one.csv').read()", "--in", "raw=in/one.csv")[0] == 0
 
 
-@pytest.mark.parametrize("what", ["changed", "new", "staged", "gone", "hidden"])
+@pytest.mark.parametrize(
+    "what", ["changed", "new", *(pytest.param(one, marks=pytest.mark.slow) for one in ("staged", "gone", "hidden"))]
+)
 def test_code_that_is_in_no_commit_ends_with_1_and_the_files_are_named(place: Path, call: Call, what: str):
     if what == "new":
         (place / "new.py").write_text("")
@@ -189,7 +191,14 @@ def test_the_programs_own_exit_code_wins(place: Path, call: Call):
     assert strictly(call, "import os; os.kill(os.getpid(), 9)")[0] == 137
 
 
-@pytest.mark.parametrize("words", [("sh", "-c", "true"), (sys.executable, "-I", "-c"), (sys.executable, "-S", "-c"), ("true",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (sys.executable, "-I", "-c"),
+        ("true",),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (("sh", "-c", "true"), (sys.executable, "-S", "-c"))),
+    ],
+)
 def test_a_program_that_cannot_be_watched_is_noted(place: Path, call: Call, words: tuple[str, ...]):
     code, _, err = strictly(call, "pass", program=words)
     assert code == 0

@@ -152,6 +152,12 @@ def test_a_token_that_was_issued_beforehand_records_its_claims_and_counts_nowher
     assert "was not issued for what it signs" in found.text
     assert signer.verify({"keys": [jwk("RS256")]}, time=NOW)["name"] == "Alice"
     assert signer.verify(json.dumps({"keys": [jwk("RS256")]}), time=NOW)["iss"] == ISSUER
+    good: dict[str, Any] = {"jwks": {"keys": [jwk("RS256")]}, "time": NOW}
+    assert signer.verify(**good, issuer=ISSUER, audience="https://acme.example")["sub"] == SUBJECT
+    with pytest.raises(InvalidInputError, match=r"the token is of https://issuer\.example, expected https://other"):
+        signer.verify(**good, issuer="https://other")
+    with pytest.raises(InvalidInputError, match=r"the token was issued for 'https://acme\.example', expected the audience 'x'"):
+        signer.verify(**good, audience="x")
     for jwks, when, words in (
         ({"keys": [jwk("RS256", 1)]}, NOW, "no key of"),
         ({"keys": [jwk("ES256")]}, NOW, "no key of"),

@@ -92,7 +92,7 @@ class Outcome:
             return self.junit
         rows = self.checks or [Check(self.do, self.code == 0, self.title)]
         failures = sum(not one.ok for one in rows)
-        name = f"artifactstore {self.do}"
+        name = visible(f"artifactstore {self.do}")
         suite = ET.Element("testsuite", name=name, tests=str(len(rows)), failures=str(failures), errors="0")
         for one in rows:
             case = ET.SubElement(suite, "testcase", classname=name, name=visible(one.name))
@@ -110,10 +110,6 @@ def publish(outcome: Outcome, *, junit: str | None, dotenv: str | None, to_stder
         dotenv: the file for `ARTIFACTSTORE_DIGEST=…` and the like, as GitLab's dotenv reports have them, or None.
         to_stderr: keep stdout for the answer: GitHub reads annotations from both.
     """
-    if junit:
-        Path(junit).write_text(outcome.to_junit(), encoding="utf-8")
-    if dotenv:
-        Path(dotenv).write_text(_lines((_LATER[key], value) for key, value in outcome.outputs.items()))
     outputs = os.environ.get("GITHUB_OUTPUT")
     if outputs:
         with Path(outputs).open("a", encoding="utf-8") as file:
@@ -123,6 +119,13 @@ def publish(outcome: Outcome, *, junit: str | None, dotenv: str | None, to_stder
         failed = [one for one in outcome.checks if not one.ok]
         for one in failed[:_SHOWN] if outcome.code else ():
             annotate(f"artifactstore {outcome.do}: {one.name}", one.text, to_stderr=to_stderr)
+
+    # Last: what was done is known even if a folder for one of these cannot be written.
+    files = [(dotenv, _lines((_LATER[key], value) for key, value in outcome.outputs.items())), (junit, outcome.to_junit())]
+    for path, text in files:
+        if path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text, encoding="utf-8")
 
 
 def _lines(pairs: Iterable[tuple[str, str]]) -> str:
