@@ -43,6 +43,7 @@ from artifactstore.model.listing import check_disk_path
 from artifactstore.model.reference import Reference
 from artifactstore.signing.envelope import ANCHOR, APPROVAL, payload_of
 from artifactstore.work.registry.signatures.keys import load_keys
+from tests.sick_stores.fuzzed_readers import READERS, deep
 
 ODD: Final[tuple[Any, ...]] = (
     None,
@@ -247,11 +248,14 @@ PARSERS: Final[dict[str, Parser]] = {
     "gates and retention": Parser(lambda: [GATES, RETENTION], _rules),
     "keys": Parser(lambda: [KEYS], _keys),
     "envelope": Parser(lambda: [canonical_json(ENVELOPE)], _envelope),
+    **{name: Parser(*found) for name, found in READERS.items()},
 }
 
 
 def changed(raw: bytes, rng: random.Random) -> bytes:
     """Return bytes with some changes: of JSON also its values."""
+    if rng.random() < 0.01:
+        return deep(rng)
     for _ in range(rng.choice([1, 1, 1, 2, 5])):
         if raw[:1] in {b"{", b"["} and rng.random() < 0.6:
             try:

@@ -121,7 +121,7 @@ def _read(path: Path, most: int) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # the truncated last line of a killed process
         if _is_record(record):
             yield record

@@ -74,7 +74,7 @@ def read(body: bytes, media_type: str, what: str) -> Document:
         _refuse(what, "it is not a JSON object")
     if found.get("schemaVersion") == 1 or "fsLayers" in found:
         _refuse(what, "docker's schema 1 is not read: push it again with a client of today")
-    own = found.get("mediaType") or media_type
+    own = _text(found.get("mediaType")) or media_type
     is_index = own in types.INDEXES or (own not in types.MANIFESTS and "manifests" in found)
     rows = found.get("manifests" if is_index else "layers")
     if not isinstance(rows, list) or ("manifests" in found and "layers" in found):

@@ -41,7 +41,7 @@ class Resume:
         self.seed = random.getrandbits(64)
         self.begun: str | None = None
         if path is not None:
-            with suppress(OSError, ValueError, KeyError, TypeError):
+            with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                 self._load(read_own(path).split(b"\n"))
 
     def _load(self, lines: list[bytes]) -> None:
@@ -51,7 +51,7 @@ class Resume:
             return
         self.seed, self.begun = int(header["seed"]), str(header["begun"])
         for line in lines[1:]:
-            with suppress(ValueError, TypeError):  # the last line of a killed process
+            with suppress(ValueError, TypeError, RecursionError):  # the last line of a killed process
                 pack, size, modified, frames = json.loads(line)
                 self._done[str(pack)] = (int(size), str(modified), int(frames))
 
