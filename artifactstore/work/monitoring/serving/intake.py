@@ -97,6 +97,7 @@ class Intake:
         self._threshold = int(settings.sample * _EVERYTHING)
         self._lock = threading.Lock()
         self._queue: deque[Call] = deque()
+        self._taken: deque[Call] = deque()  # of the thread that makes segments
         self._held = self._rows = self._next = 0
         self._counts = Counts(0, 0, Counter(), Counter())
         self._closed = False
@@ -182,15 +183,19 @@ class Intake:
 
     def drain(self) -> tuple[list[Call], Counts]:
         """Remove and return the calls of a segment, and what happened since the last one."""
-        calls, rows = [], 0
-        with self._lock:
-            while self._queue and rows < _ROWS:
-                call = self._queue.popleft()
-                calls.append(call)
-                rows += call.rows
-                self._held -= call.size
-                self._rows -= call.rows
+        calls, rows, size = [], 0, 0
+        with self._lock:  # for an instant: the server waits for it
+            if not self._taken:
+                self._taken, self._queue = self._queue, deque()
             counts, self._counts = self._counts, Counts(0, 0, Counter(), Counter())
+        while self._taken and rows < _ROWS:
+            call = self._taken.popleft()
+            calls.append(call)
+            rows += call.rows
+            size += call.size
+        with self._lock:
+            self._held -= size
+            self._rows -= rows
         sampled = []
         for call in calls:
             one = self._chosen(call, counts)

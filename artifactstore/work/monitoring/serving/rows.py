@@ -17,6 +17,7 @@ META: Final = ("_time", "_id", "_seq", "_latency")
 _COLUMNS: Final = 2000  # of a table; what else a row has is JSON in one more column
 _WIDEST: Final = 2000  # values of an array that are a column each; longer ones are one value
 _CELLS: Final = 2**23  # rows times columns that a table has: keys that are never the same would fill the memory with gaps
+_PART: Final = 4096  # rows that are converted at once
 _LARGE: Final = 256  # rows of a batch from which it stays in columns
 _MORE: Final = "_more"  # the column of what has no column of its own
 _ROLES: Final = ("input", "output", "label")
@@ -140,6 +141,8 @@ class Rows:
             if len(known) < before:
                 known.extend([None] * (before - len(known)))
             known.extend(values.tolist() if hasattr(values, "tolist") else values)
+        if before + call.rows >= _PART:
+            self._seal()  # Arrow lets no other thread run while it converts a list
 
     @property
     def is_full(self) -> bool:
