@@ -368,3 +368,36 @@ def test_no_text_of_a_check_breaks_the_files_that_a_ci_system_reads(
     assert "<script" not in summary
     assert not re.search(r"(?<!\\)\[x\]", summary)
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_job_is_the_actor_where_its_token_is_verified(action: Runner, store: Store, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("cryptography")
+    from tests.signing.test_tokens import ISSUER, SUBJECT, jwk
+    from tests.work.test_identity import Provider, served
+
+    (action.folder / "work").mkdir()
+    (action.folder / "work/model.bin").write_bytes(b"model 3")
+    (action.folder / "work/jwks.json").write_text(json.dumps({"keys": [jwk("RS256")]}))
+    (action.folder / "work/keys.toml").write_text(
+        f'[ci]\nissuer = "{ISSUER}"\njwks = "jwks.json"\nsubjects = ["repo:acme/churn:*"]\nroles = ["release"]\n'
+    )
+    with served() as url:
+        job = {
+            "ACTIONS_ID_TOKEN_REQUEST_URL": url,
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "bearer-of-the-job",
+            "ARTIFACTSTORE_KEYS": "keys.toml",
+            "ARTIFACTSTORE_RETRY_SECONDS": "0",
+        }
+        made = action(job, do="put", path="model.bin", name="churn/model", identity="oidc")
+        assert made.code == 0, made.out
+        event = artifactstore.open(store.url, cache=None).log()[-1]
+        assert (event.actor, event.identity, event.claims["repository"]) == (SUBJECT, "oidc", "acme/churn")
+        assert "bearer-of-the-job" not in made.out + made.summary
+        head = artifactstore.open(store.url, cache=None).head
+        (action.folder / "work/model.bin").write_bytes(b"model 4")
+        Provider.answers = [(200, {"value": "eyJ.forged.token"})]
+        forged = action(job, do="put", path="model.bin", name="churn/model", identity="oidc")
+        assert (forged.code, forged.outputs["digest"]) == (2, "")
+        assert "eyJ.forged.token" not in forged.out + forged.summary
+        assert artifactstore.open(store.url, cache=None).head == head

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -269,18 +270,27 @@ class Provider(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Provider]]:
+@contextmanager
+def served() -> Iterator[str]:
+    """Serve tokens, and yield the URL of the service."""
     Provider.calls, Provider.answers = [], []
     server = HTTPServer(("127.0.0.1", 0), Provider)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"http://127.0.0.1:{server.server_port}/token?api-version=2.0")
-    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "bearer-of-the-job")
-    yield Provider
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/token?api-version=2.0"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Provider]]:
+    with served() as url:
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", url)
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "bearer-of-the-job")
+        yield Provider
 
 
 def test_github_gives_a_token_on_request(

@@ -75,10 +75,12 @@ class _Observer:
         self.before: set[str] = set()
 
     def begin(self) -> None:
-        self.report("process", str(os.getpid()), str(os.getppid()), *getattr(sys, "orig_argv", [sys.executable, *sys.argv[:1]]))
+        self.report("process", str(os.getpid()), str(os.getppid()))
         self.before.update([path for path, _ in self.open_now()], self.mapped_now())
         try:
-            self.note("open", (os.readlink("/proc/self/fd/0"), "r", 0))  # `< FILE`
+            path = os.readlink("/proc/self/fd/0")
+            if path.startswith("/"):
+                self.note("open", (path, "r", 0))  # `< FILE`
         except OSError:
             pass
         sys.addaudithook(self.hook)
