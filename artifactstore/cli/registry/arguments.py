@@ -19,7 +19,10 @@ Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
 Keys = Annotated[
     str | None, typer.Option("--keys", help="A TOML file of the keys whose signatures count; else $ARTIFACTSTORE_KEYS.")
 ]
-KeyFile = Annotated[str | None, typer.Option("--key", help="Sign with this private key (PEM), or a registered SCHEME:TEXT.")]
+KeyFile = Annotated[
+    str | None,
+    typer.Option("--key", help="Sign with this private key (PEM), as this CI job (oidc:NAME), or by a registered SCHEME:TEXT."),
+]
 Why = Annotated[str | None, typer.Argument(metavar="REASON", help="Why, for the audit trail; or -m.")]
 
 _LARGEST: Final = 64 * 1024  # bytes of a key that are looked at
