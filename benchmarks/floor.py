@@ -89,26 +89,22 @@ class Floor:
         return self._run("get", str(self.root / "store"), str(target))
 
 
-def tools(root: Path) -> dict[str, Callable[[], Any]]:
-    """Return who is measured."""
-    return {
-        FLOOR: lambda: Floor(root),
-        CHUNKS: lambda: Floor(root, "--chunks"),
-        OWN: lambda: ArtifactStore(root, None),
-    }
+def tools() -> dict[str, Callable[[Path], Any]]:
+    """Return who is measured, each made for a folder."""
+    return {FLOOR: Floor, CHUNKS: lambda root: Floor(root, "--chunks"), OWN: lambda root: ArtifactStore(root, None)}
 
 
 def folders(args: argparse.Namespace, name: str, figures: Figures) -> None:
     """Measure one repeat of a data set."""
     data = datasets.load(name, args.folder)
-    for who, make in tools(args.folder / "run" / "floor").items():
-        root, target = args.folder / "run" / "floor", args.folder / "run" / "got"
-        for old in (root, target):
-            shutil.rmtree(old, ignore_errors=True)
+    for number, (who, make) in enumerate(tools().items()):
+        # Nothing is removed before the end: ext4 searches long for an inode after many were freed, minutes later still.
+        root = args.folder / "run" / f"{name}-{number}-{len(figures.get((f'{name}, again', who), ()))}"
+        target = root / "got"
         root.mkdir(parents=True)
         work = root / "data"
         shutil.copytree(data.v1, work)
-        tool = make()
+        tool = make(root)
         tool.start()
         for step, label in zip(STEPS[:3], ("v1", "again", "v2"), strict=True):
             if label == "v2":
@@ -118,8 +114,6 @@ def folders(args: argparse.Namespace, name: str, figures: Figures) -> None:
         settle(root)
         figures.setdefault((f"{name}, get v2", who), []).append(tool.get("v2", target))
         compare(data.v2, target)
-        for old in (root, target):
-            shutil.rmtree(old, ignore_errors=True)
 
 
 # -- commands, cold
@@ -212,7 +206,7 @@ def _work(took: list[Took]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="scratch space: some 8 GB at full size")
+    parser.add_argument("--folder", type=Path, required=True, help="scratch space: some 30 GB at full size")
     parser.add_argument("--sets", default="small,checkpoint,csv,objects,commands", help="also: million")
     parser.add_argument("--only", help="of the objects, those whose name contains this")
     parser.add_argument("--repeat", type=int, default=3)
@@ -221,6 +215,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="update the section `Beside the floor` of this file")
     args = parser.parse_args()
     args.folder = args.folder.absolute()
+    shutil.rmtree(args.folder / "run", ignore_errors=True)
     figures: Figures = {}
     names = args.sets.split(",")
     for name in names:
@@ -239,6 +234,7 @@ def main() -> int:
                 commands(args, figures)
             else:
                 folders(args, name, figures)
+    shutil.rmtree(args.folder / "run", ignore_errors=True)
     text, missed = tell(figures)
     about = (
         f"{machine()}; {args.repeat} repeats. Seconds: the median by the clock / the least of the processors, all threads and the "

@@ -181,7 +181,7 @@ def small(folder: Path, _scale: float, store: Any) -> Iterator[tuple[str, list[S
         [
             ("put of 1 kB", insert, times(lambda: store.put(os.urandom(1000), "small"))),
             ("get of 1 kB", select, times(lambda: store.get("small"))),
-            ("resolve", select, times(lambda: store.resolve("small"))),
+            ("resolve", select, times(lambda: store.artifact("small"))),
         ],
     )
 

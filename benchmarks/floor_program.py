@@ -3,7 +3,8 @@
     floor_program.py put FOLDER STORE [--chunks]     stat, read, BLAKE3, codec, packs of 32 MB, sync, rename; what has the same stat is left alone
     floor_program.py get STORE FOLDER                read packs, decode, BLAKE3, write, rename
 
-Two threads work, two more write packs, as in the library, whose codecs and cutter are used. With `--chunks` content is cut as
+The calling thread handles small files, two more large ones, two more write packs, as in the library, whose codecs and cutter are
+used: two threads for small files would take longer (docs/decisions/0103-small-files-in-one-thread.md). With `--chunks` content is cut as
 the library cuts it, each chunk is hashed too, and a chunk that is stored already is not stored again; without, in blocks of
 1 MiB at fixed offsets.
 """
@@ -12,7 +13,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Final
@@ -90,6 +91,13 @@ class Packs:
         self.written += [self.pool.submit(self._write, number, held) for number, held, _ in self.open.values()]
         for one in self.written:
             one.result()
+
+
+def here(work: Callable[[Any], Any], batch: Any) -> Future[Any]:
+    """Do some work at once."""
+    done: Future[Any] = Future()
+    done.set_result(work(batch))
+    return done
 
 
 def encoder() -> Encoder:
@@ -226,10 +234,10 @@ def put(folder: str, store: str, *, chunks: bool) -> None:
             batch.append((path, 0, size))
             held += size
             if held > _JOB or len(batch) >= _JOB_FILES:
-                done.append(workers.submit(small, batch))
+                done.append(here(small, batch))
                 batch, held = [], 0
         if batch:
-            done.append(workers.submit(small, batch))
+            done.append(here(small, batch))
         for future in done:
             for path, *rest in future.result():
                 records.setdefault(path[len(folder) + 1 :], []).append(rest)
@@ -298,9 +306,9 @@ def get(store: str, folder: str) -> None:
             batch.append(one)
             held += one[2]
             if held >= _JOB or len(batch) >= _JOB_FILES:
-                done.append(workers.submit(write, batch))
+                done.append(here(write, batch) if len(batch) > 4 * held // _JOB else workers.submit(write, batch))
                 batch, held = [], 0
-        done.append(workers.submit(write, batch))
+        done.append(here(write, batch))
         for future in done:
             future.result()
     os.rename(staging, folder)

@@ -158,7 +158,7 @@ def _alone(app: "typer.Typer", arguments: list[str]) -> "typer.Typer":
 
 
 def _take_text(command: Any) -> None:
-    """Let text, flags and plain numbers be taken as they are: typer checks each by pydantic, whose import takes 0.08 s.
+    """Let text, paths, flags and plain numbers be taken as they are: typer checks each by pydantic, whose import takes 0.08 s.
 
     An older typer, which has none of that, and other options stay as they are.
     """
@@ -171,7 +171,7 @@ def _params(found: "Callable[[Any], list[Any]]", context: Any) -> list[Any]:
     for param in params:
         annotation = getattr(getattr(param, "type_descriptor", None), "annotation", None)
         if (
-            annotation in (str, bool, int, float, list[str])
+            annotation in (str, bool, int, float, Path, list[str])
             and getattr(param, "_runtime_param", ...) is None
             and not _limited(param)
         ):
@@ -181,7 +181,10 @@ def _params(found: "Callable[[Any], list[Any]]", context: Any) -> list[Any]:
 
 def _limited(param: Any) -> bool:
     info = param.type_descriptor.parameter_info
-    return any(getattr(info, name, None) is not None for name in ("min", "max", "parser"))
+    asked = ("exists", "writable", "resolve_path", "allow_dash", "path_type")  # of a path, and what is there
+    return any(getattr(info, name, None) is not None for name in ("min", "max", "parser")) or any(
+        getattr(info, name, None) for name in asked
+    )
 
 
 _NUMBERS: Final = {
@@ -200,6 +203,8 @@ class _AsItIs:
         texts = value if several and isinstance(value, list | tuple) else [value]
         if param.type_descriptor.annotation in (str, list[str]) and all(type(one) is str for one in texts):
             return list(texts) if several else value
+        if param.type_descriptor.annotation is Path and isinstance(value, str | Path):
+            return Path(value)
         if param.type_descriptor.annotation in _NUMBERS and type(value) is str:
             kind, form, wanted = _NUMBERS[param.type_descriptor.annotation]
             if re.fullmatch(form, value, re.ASCII):

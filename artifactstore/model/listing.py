@@ -22,6 +22,7 @@ from artifactstore.runtime.records import dataclass
 __all__ = [
     "Extra",
     "check_disk_path",
+    "check_disk_paths",
     "check_disk_text",
     "check_link",
     "check_links",
@@ -153,6 +154,17 @@ def check_disk_path(path: str) -> None:
     """
     check_path(path)
     check_disk_text(path)
+
+
+def check_disk_paths(paths: Sequence[str]) -> None:
+    """Refuse paths read from a disk if any of them is invalid, like `check_disk_path`.
+
+    Raises:
+        InvalidInputError: names the first invalid path.
+    """
+    check_paths(paths)
+    for path in () if reads_utf8() else paths:
+        check_disk_text(path)
 
 
 def check_disk_text(text: str) -> None:

@@ -73,11 +73,15 @@ def arrow(module: str = "") -> Any:
     with LOADING:
         if not _ALONE or name in sys.modules or "numpy" in sys.modules:
             return import_module(name)
-        sys.modules["numpy"] = None  # type: ignore[assignment] # "cannot be imported", to the import system
+        # Arrow also loads cloudpickle where it is installed, for functions of its users.
+        absent = [one for one in ("numpy", "cloudpickle") if one not in sys.modules]
+        for one in absent:
+            sys.modules[one] = None  # type: ignore[assignment] # "cannot be imported", to the import system
         try:
             return import_module(name)
         finally:
-            del sys.modules["numpy"]
+            for one in absent:
+                del sys.modules[one]
 
 
 def load_arrow_alone() -> None:

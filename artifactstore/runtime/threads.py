@@ -15,8 +15,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["Pool", "cancellable_sleep", "is_cancelled", "until"]
+__all__ = ["SMALL", "WAITING", "Pool", "cancellable_sleep", "is_cancelled", "until"]
 
+# Files up to SMALL bytes take Python longer than the kernel: two threads that take turns at the interpreter's lock take twice the
+# processors' time of one, and longer (docs/decisions/0103-small-files-in-one-thread.md). Where WAITING seconds pass for each file
+# in which its thread does nothing, threads pay: a disk that is not cached, a network file system.
+SMALL: Final = 64 * 1024
+WAITING: Final = 60e-6
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _STEP: Final = 0.1  # seconds between two checks for cancellation

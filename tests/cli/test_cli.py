@@ -359,12 +359,13 @@ def test_a_failure_of_another_file_is_not_blamed_on_the_answer(run, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "command", [["ls"], ["show", "d:v1"], ["runs", "-n", "3"], ["versions", "d"], ["find", "--kind", "data"], ["log"]]
+    "command",
+    [["ls"], ["show", "d:v1"], ["runs", "-n", "3"], ["versions", "d"], ["find", "--kind", "data"], ["log"], ["get", "d", "out"]],
 )
-def test_a_question_to_the_store_loads_no_pydantic(filled, command):
+def test_a_question_to_the_store_loads_no_pydantic(filled, command, tmp_path):
     """Its import takes longer than the answer; typer would check each option by it."""
     script = f"import sys; from artifactstore.cli import main; main({command}); print('pydantic' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.endswith("False\n")
 
 

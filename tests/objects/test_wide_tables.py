@@ -12,8 +12,8 @@ import artifactstore
 from artifactstore import Store
 from artifactstore.objects.tables import column_stacks
 from artifactstore.objects.tables.arrow_types import rounded
-from artifactstore.objects.tables.number_profile import rounded_rows
-from artifactstore.objects.tables.profile import Profiler
+from artifactstore.objects.tables.number_profile import frequent_of, rounded_rows
+from artifactstore.objects.tables.profile import Profiler, frequent
 from artifactstore.objects.tables.row_hashes import hash_rows
 from tests.objects.test_profile import ODD, profiled
 
@@ -27,6 +27,7 @@ def neighbours(rows: int = 40) -> pa.Table:
         for i in range(4):
             chosen = pa.concat_arrays([ODD.column(name).chunk(0).slice(at, 1) for at in random.integers(0, 3, rows).tolist()])
             columns[f"{name}{i}"] = pa.nulls(rows, kind) if i == 3 and not isinstance(kind, pa.BaseExtensionType) else chosen
+    columns |= {f"few{i}": pa.array(random.integers(-3, 60 * i, rows), mask=random.random(rows) < i / 4) for i in range(1, 5)}
     for i in range(5):
         numbers = random.standard_normal(rows)
         numbers[: i * 3] = [math.nan, math.inf, -math.inf][i % 3]
@@ -133,3 +134,15 @@ def test_the_profile_of_a_wide_table_has_fewer_values_of_each_column(store: Stor
     assert (shifts["c0"].psi or 0) > 0.2
     assert shifts["c1"].psi == 0
     assert shifts["c1"].ks == pytest.approx(0.1), "what 21 quantiles leave open"
+
+
+@pytest.mark.parametrize("most", [1, 3, 50])
+def test_frequent_whole_numbers_are_those_that_arrow_counts(most: int):
+    random = np.random.default_rng(4)
+    numbers = random.integers(-4, 4, (6, 30)).astype(np.float64)
+    numbers[1, :7], numbers[2] = math.nan, math.nan
+    numbers[3] = np.arange(30)
+    found = frequent_of(np.sort(numbers, axis=1), most)
+    for row, one in zip(numbers, found, strict=True):
+        values = [None if math.isnan(value) else int(value) for value in row]
+        assert one == frequent(pa.array(values, pa.int64()), most)

@@ -41,7 +41,10 @@ class Digests(Sequence[bytes]):
     def __getitem__(self, at: slice) -> list[bytes]: ...
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
-            return [bytes(self.data[i * SIZE : i * SIZE + SIZE]) for i in range(*at.indices(len(self)))]
+            low, high, step = at.indices(len(self))
+            if step == 1:
+                return _cut(bytes(self.data[low * SIZE : max(low, high) * SIZE]))
+            return [bytes(self.data[i * SIZE : i * SIZE + SIZE]) for i in range(low, high, step)]
         if at < 0:
             at += len(self)
         if not 0 <= at < len(self):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from artifactstore.backend.base import Backend
-from artifactstore.content.codecs.codec import decode
+from artifactstore.content.codecs.codec import RAW, decode
 from artifactstore.content.manifests.manifest import Extent
 from artifactstore.content.packs.pack import pack_key
 from artifactstore.errors import BackendError, CorruptionError, NotFoundError
@@ -182,6 +182,9 @@ def decode_extents(
             chunks.append(chunks[-1])  # such as the zeros of a sparse file: the same chunk thousands of times
             continue
         before = extent
+        if extent.codec == RAW and len(stored) == extent.size:
+            chunks.append(stored)
+            continue
         base = None
         if extent.base is not None:
             base = decode(extent.base.codec, next(bases), extent.base.size, _location(extent.base))

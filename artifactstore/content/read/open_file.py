@@ -86,7 +86,7 @@ def prove(backend: Backend, manifest: Manifest, row: int) -> None:
         while high < last and size + sizes[high] <= _CACHED:
             size += sizes[high]
             high += 1
-        for chunk in fetch(backend, [manifest.extent(i) for i in range(low, high)], algorithm=manifest.algorithm):
+        for chunk in fetch(backend, manifest.extent_range(low, high), algorithm=manifest.algorithm):
             hasher.update(chunk)
         low = high
     _note_proven(manifest, row, hasher)

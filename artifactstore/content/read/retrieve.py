@@ -2,11 +2,14 @@
 
 Chunks of zeros become holes, where the file system supports them.
 Ranges of packs are read ahead, over a network by many dedicated threads; workers decode them, verify and
-write small files; a large file is hashed in order by the collecting thread. Every file is verified against its
-digest before it is visible under its name: the caller stages the tree and renames it when this returns.
+write small files; a large file is hashed in order by the collecting thread. From a local store the calling thread writes small
+files itself, unless writing waits: several threads would take twice the processors' time, and longer (decision 0103).
+Every file is verified against its digest before it is visible under its name: the caller stages the tree and renames it when
+this returns.
 """
 
 import os
+import time
 from array import array
 from bisect import bisect_left
 from collections import deque
@@ -25,12 +28,13 @@ from artifactstore.content.packs.reader import (
     plan_reads,
     read_pack,
 )
-from artifactstore.errors import BackendError, CorruptionError
+from artifactstore.content.read.written_chunks import runs_of, write_chunks, write_error
+from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 from artifactstore.runtime.records import dataclass
-from artifactstore.runtime.threads import Pool
+from artifactstore.runtime.threads import SMALL, WAITING, Pool
 
-__all__ = ["PAGE", "ReadGroup", "cut_parts", "false_chunks_error", "groups", "named", "read_file", "retrieve"]
+__all__ = ["ReadGroup", "cut_parts", "false_chunks_error", "groups", "named", "read_file", "retrieve"]
 
 LOCAL_GROUP: Final = 8 * 2**20  # stored bytes fetched at a time from a local store
 REMOTE_GROUP: Final = 17 * 2**20  # the same over a network: one long request, two for a full pack
@@ -38,8 +42,8 @@ REMOTE_PART: Final = 8 * 2**20  # the same for a large file: shorter reads arriv
 REMOTE_AHEAD: Final = 208 * 2**20  # stored bytes read ahead over a network, so that about eight connections are always busy
 FETCHERS: Final = 16  # max concurrent requests
 GROUP_FILES: Final = 2_048
+PROBE_FILES: Final = 64  # of a first group, which shows how long writing takes
 WORKERS: Final = 2
-PAGE: Final = 4096  # bytes: the smallest hole of a file system
 _REPEATED_RATIO: Final = 64  # compression ratio from which on a file must consist mostly of repetitions
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -96,7 +100,10 @@ def retrieve(
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
             sizes = (REMOTE_GROUP, REMOTE_PART) if remote else (LOCAL_GROUP, LOCAL_GROUP)
-            for group in groups(manifest, rows, *sizes):
+            for group in groups(manifest, rows, *sizes, most=GROUP_FILES if remote else PROBE_FILES):
+                if not remote and run.is_quick(group):
+                    run.work(group, run.load(group, fetchers))
+                    continue
                 waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
                 ahead += group.weight
                 while ahead > REMOTE_AHEAD if remote else len(waiting) > WORKERS + 1:
@@ -145,15 +152,20 @@ class _Retrieval:
         self._paths = paths
         self._progress = progress
         self._hashers: dict[int, Hasher] = {}
+        self._waited = 0.0  # seconds for each small file in which its thread did nothing
+
+    def is_quick(self, group: ReadGroup) -> bool:
+        """Return whether the calling thread writes a group itself: its files are small, and nothing waits for a disk."""
+        return not group.part and group.weight <= SMALL * len(group.rows) and self._waited < WAITING
 
     def load(self, group: ReadGroup, fetchers: Pool) -> _Load:
         """Start to read a group's data."""
         manifest = self._manifest
         first = manifest.first
         if group.part:
-            extents = [manifest.extent(i) for i in range(group.low, group.high)]
+            extents = manifest.extent_range(group.low, group.high)
         else:
-            extents = [manifest.extent(i) for row in group.rows for i in range(first[row], first[row + 1])]
+            extents = [one for low, high in runs_of(group.rows) for one in manifest.extent_range(first[low], first[high])]
         reads = plan_reads(extents)
         if not self._backend.is_remote:
             return _Load(extents, reads, None)
@@ -163,6 +175,7 @@ class _Retrieval:
         """Decode a group and write it; return the chunks of a part of a large file. Runs in a worker."""
         if self.stopped:
             return ()
+        started = time.perf_counter() - time.thread_time()
         parts = (
             [read_pack(self._backend, read) for read in load.reads] if load.parts is None else [p.result() for p in load.parts]
         )
@@ -176,6 +189,7 @@ class _Retrieval:
             return chunks
         _write_files(self._backend, self._manifest, self._paths, group, chunks)
         self._progress(sum(map(len, chunks)), len(group.rows))
+        self._waited = (time.perf_counter() - time.thread_time() - started) / len(group.rows)
         return ()
 
     def collect(self, group: ReadGroup, future: Future[Sequence[bytes | memoryview]]) -> None:
@@ -222,14 +236,17 @@ def _weight(manifest: Manifest, low: int, high: int) -> int:
     return max(sum(chunks.stored[low:high]) + bases, sum(chunks.sizes[low:high]) // 2)
 
 
-def groups(manifest: Manifest, rows: Sequence[int], size: int, part: int) -> Iterator[ReadGroup]:
-    """Split the work into groups of neighbours of about `size`; a larger file becomes parts of about `part`."""
+def groups(manifest: Manifest, rows: Sequence[int], size: int, part: int, *, most: int = GROUP_FILES) -> Iterator[ReadGroup]:
+    """Split the work into groups of neighbours of about `size`; a larger file becomes parts of about `part`.
+
+    The first group has at most `most` files.
+    """
     first = manifest.first
     start, total = 0, 0
     for n, row in enumerate(rows):
         weight = _weight(manifest, first[row], first[row + 1])
         large = weight > size
-        if n > start and (large or total + weight > size or n - start >= GROUP_FILES):
+        if n > start and (large or total + weight > size or n - start >= (GROUP_FILES if start else most)):
             yield ReadGroup(rows[start:n], weight=total)
             start, total = n, 0
         if large:
@@ -269,57 +286,32 @@ def _write_part(manifest: Manifest, path: str, group: ReadGroup, chunks: Sequenc
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, mode)
         try:
             os.lseek(fd, group.offset, os.SEEK_SET)
-            _write_all(fd, chunks, manifest.sizes[group.rows[0]] if group.last else 0)
+            write_chunks(fd, chunks, manifest.sizes[group.rows[0]] if group.last else 0)
         finally:
             os.close(fd)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
 
 
 def _write_files(
     backend: Backend, manifest: Manifest, paths: _Paths, group: ReadGroup, chunks: Sequence[bytes | memoryview]
 ) -> None:
     algorithm, first, at = manifest.algorithm, manifest.first, 0
-    for row in group.rows:
+    digests = [digest for low, high in runs_of(group.rows) for digest in manifest.digests[low:high]]
+    for row, digest in zip(group.rows, digests, strict=True):
         mine = chunks[at : at + first[row + 1] - first[row]]
         at += len(mine)
-        if _digest(mine, algorithm) != manifest.digests[row]:
+        if _digest(mine, algorithm) != digest:
             mine = _reread_chunks(backend, manifest, row)
         path = paths[row]
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o777 if manifest.executable[row] else 0o666)
             try:
-                _write_all(fd, mine, manifest.sizes[row])
+                write_chunks(fd, mine, manifest.sizes[row])
             finally:
                 os.close(fd)
         except OSError as error:
-            raise _write_error(path, error) from error
-
-
-def _write_all(fd: int, chunks: Sequence[bytes | memoryview], size: int) -> None:
-    """Write chunks at the position of a new file; skip zeros, and set the file's size to `size` if it is not 0."""
-    hole = False
-    for chunk in chunks:
-        hole = _is_hole(chunk)
-        if hole:
-            os.lseek(fd, len(chunk), os.SEEK_CUR)
-            continue
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(fd, view) :]
-    if hole and size:
-        os.ftruncate(fd, size)
-
-
-def _is_hole(chunk: bytes | memoryview) -> bool:
-    """Return whether a chunk is all zeros, and long enough for a hole."""
-    return len(chunk) >= PAGE and not chunk[0] and not chunk[-1] and bytes(chunk) == bytes(len(chunk))
-
-
-def _write_error(path: str, error: OSError) -> BackendError:
-    return BackendError(
-        f"{path} cannot be written: {error.strerror or error}; nothing was written: free some space or choose another folder"
-    )
+            raise write_error(path, error) from error
 
 
 def _digest(chunks: Sequence[bytes | memoryview], algorithm: str) -> bytes:
@@ -359,9 +351,9 @@ def _rewrite_file(backend: Backend, manifest: Manifest, row: int, path: str) -> 
     try:
         os.truncate(path, 0)  # the bytes written before may not be zeros where a hole belongs
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     for group in _parts(manifest, row, LOCAL_GROUP):
-        extents = [manifest.extent(i) for i in range(group.low, group.high)]
+        extents = manifest.extent_range(group.low, group.high)
         try:
             chunks = fetch(backend, extents, algorithm=manifest.algorithm)
         except CorruptionError as error:

@@ -7,7 +7,7 @@ from typing import Any, Final, overload
 
 from artifactstore.content.manifests.compact_lists import Texts
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.read.retrieve import PAGE
+from artifactstore.content.read.written_chunks import PAGE
 from artifactstore.model.digest import hash_bytes
 
 __all__ = ["SelectedFiles", "Selection", "disk_size", "select"]

@@ -94,7 +94,7 @@ def _chunks(backend: Backend, manifest: Manifest, group: ReadGroup) -> Sequence[
     bounds = [(group.low, group.high)] if group.part else [(first[row], first[row + 1]) for row in group.rows]
     try:
         return fetch(
-            backend, [manifest.extent(i) for low, high in bounds for i in range(low, high)], algorithm=manifest.algorithm
+            backend, [one for low, high in bounds for one in manifest.extent_range(low, high)], algorithm=manifest.algorithm
         )
     except CorruptionError as error:
         raise (named(manifest, row, error) if len(group.rows) == 1 else error) from error

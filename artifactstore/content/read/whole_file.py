@@ -58,9 +58,7 @@ def use_buffer(backend: Backend, manifest: Manifest, row: int, use: Callable[[me
     def load(low: int, high: int, offset: int) -> memoryview:
         part = view[offset : offset + sum(manifest.chunks.sizes[low:high])]
         at = 0
-        for straight, run in groupby(
-            (manifest.extent(i) for i in range(low, high)), lambda one: not backend.is_remote and _is_raw(one)
-        ):
+        for straight, run in groupby(manifest.extent_range(low, high), lambda one: not backend.is_remote and _is_raw(one)):
             extents = list(run)
             length = sum(extent.size for extent in extents)
             (read_into if straight else _read_decoded)(backend, extents, part[at : at + length])

@@ -1,18 +1,20 @@
 """Ingest: splits files into chunks and writes them into packs, in a pipeline with bounded memory.
 
 One coordinator reads large files window by window and finds the cut points; one thread hashes them as a whole;
-workers hash and compress chunks, and process small files on their own; uploaders write full packs meanwhile.
+workers hash and compress chunks, and process small files; the coordinator does so on this machine, unless reading waits for a
+disk (decision 0103); uploaders write full packs meanwhile.
 Results are collected in the order of the files, so packs contain neighbours next to each other and a get reads long ranges.
 """
 
 import hashlib
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from artifactstore.backend.base import Backend
 from artifactstore.content.codecs.chunker import HEAD, Cutter, choose_rule
@@ -31,7 +33,7 @@ from artifactstore.content.write.source import Folder, Source, read_unchanged
 from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.runtime.file_stats import Held
-from artifactstore.runtime.threads import Pool, until
+from artifactstore.runtime.threads import SMALL, WAITING, Pool, until
 
 __all__ = ["WINDOW", "Ingest", "ingest"]
 
@@ -46,6 +48,7 @@ _REMOTE_WORKERS: Final = 8  # workers, if each may wait for chunks of an earlier
 _HASH_LAG: Final = 8  # windows that the hashing of a whole file may lag behind
 _References = Sequence[DeltaBase | None] | None  # per chunk of a window; None if no chunk has a reference
 _Window = tuple[memoryview, list[int], _References]
+_Item: TypeAlias = "Future[list[_Result]] | list[_Result]"  # of a batch or a window: results, perhaps to come
 _Work = tuple[Source, bytes | None]  # a file, and its digest if it need not be read
 
 
@@ -159,6 +162,8 @@ class Ingest:
         progress: Callable[[int], None],
     ) -> None:
         self.workers = WORKERS
+        self._local = local
+        self._waited = 0.0  # seconds for each small file in which its thread did nothing
         self._encoders = Encoders(local=local)
         self._blocks = BufferPool()
         self._sha256: dict[str, bytes] | None = {} if sha256 else None
@@ -184,9 +189,7 @@ class Ingest:
 
     # -- feeding: the coordinating thread creates work, in the order of the files
 
-    def feed(
-        self, workers: Pool | None, folder: Folder, digests: Sequence[bytes | None]
-    ) -> Generator[Future[list[_Result]] | list[_Result], None, None]:
+    def feed(self, workers: Pool | None, folder: Folder, digests: Sequence[bytes | None]) -> Generator[_Item, None, None]:
         """Yield the work on the files, in their order."""
         batch: list[_Work] = []
         unread, size = 0, 0
@@ -194,7 +197,7 @@ class Ingest:
             known = digest if digest is not None and self._known.find(digest) is not None else None
             large = known is None and source.size > WINDOW
             if batch and (large or unread >= BATCH_FILES or size + source.size > WINDOW or len(batch) >= _BATCH_KNOWN):
-                yield self._send(workers, batch, unread)
+                yield self._send(workers, batch, unread, size)
                 batch, unread, size = [], 0, 0
             if large:
                 assert workers is not None  # large files are never processed inline
@@ -204,13 +207,16 @@ class Ingest:
             if known is None:
                 unread, size = unread + 1, size + source.size
         if batch:
-            yield self._send(workers, batch, unread)
+            yield self._send(workers, batch, unread, size)
 
-    def _send(self, workers: Pool | None, batch: list[_Work], unread: int) -> Future[list[_Result]] | list[_Result]:
-        """Submit a batch to a worker, unless it has nothing to read."""
-        return self._do_batch(batch) if workers is None or not unread else workers.submit(self._do_batch, batch)
+    def _send(self, workers: Pool | None, batch: list[_Work], unread: int, size: int) -> _Item:
+        """Submit a batch to a worker, unless it has nothing to read, or takes no longer here."""
+        quick = self._local and size <= SMALL * unread and self._waited < WAITING
+        if workers is None or not unread or (quick and all(source.reader is None for source, _ in batch)):
+            return self._do_batch(batch)
+        return workers.submit(self._do_batch, batch)
 
-    def _large(self, workers: Pool, source: Source) -> Iterator[Future[list[_Result]] | list[_Result]]:
+    def _large(self, workers: Pool, source: Source) -> Iterator[_Item]:
         behind, hashers = deque[Future[object]](), [new_hasher(self._algorithm, parallel=is_sparse(source))]
         if self._sha256 is not None:
             hashers.append(new_hasher("sha256"))
@@ -274,7 +280,7 @@ class Ingest:
     # -- working: these run in worker threads
 
     def _do_batch(self, batch: Sequence[_Work]) -> list[_Result]:
-        done = []
+        done, read, started = [], 0, time.perf_counter() - time.thread_time()
         for source, known in batch:
             if self._stopped:
                 break
@@ -282,10 +288,12 @@ class Ingest:
                 done.append(_Result(None, source, known, read=False))
                 continue
             data = source.data if source.data is not None else read_unchanged(source, self._held)
+            read += 1
             digest = hash_bytes(data, self._algorithm)
             if self._sha256 is not None:
                 self._sha256[source.path] = hashlib.sha256(data).digest()
             done.append(_Result(self._cut(source, data, digest), source, digest))
+        self._waited = (time.perf_counter() - time.thread_time() - started) / read if read else self._waited
         return done
 
     def _cut(self, source: Source, data: bytes | memoryview, digest: bytes) -> list[EncodedChunk] | None:
@@ -342,21 +350,23 @@ class Ingest:
 
     # -- collecting: the coordinating thread again, in the order of the files
 
-    def collect(self, work: Iterator[Future[list[_Result]] | list[_Result]]) -> None:
+    def collect(self, work: Iterator[_Item]) -> None:
         """Take the results, in the order of the files."""
-        waiting: deque[Future[list[_Result]] | list[_Result]] = deque()
+        waiting: deque[_Item] = deque()
         running = 0
         for item in work:
             waiting.append(item)
             running += isinstance(item, Future)
-            while waiting and (running > 2 * self.workers or isinstance(waiting[0], list) or waiting[0].done()):
+            while waiting and (
+                max(4 * running, len(waiting)) > 8 * self.workers or isinstance(waiting[0], list) or waiting[0].done()
+            ):
                 first = waiting.popleft()
                 running -= isinstance(first, Future)
                 self._take(first)
         while waiting:
             self._take(waiting.popleft())
 
-    def _take(self, item: Future[list[_Result]] | list[_Result]) -> None:
+    def _take(self, item: _Item) -> None:
         packer, size, chunks = self._packer, 0, self._packer.manifest.chunks.sizes
         rows: list[tuple[str, int, bytes, bool, int]] = []
         for done in item if isinstance(item, list) else item.result():

@@ -11,7 +11,7 @@ from artifactstore.content.manifests.compact_lists import Texts
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.write.source import Folder, Source, check_regular, stat_of
 from artifactstore.errors import InvalidInputError
-from artifactstore.model.listing import check_disk_path, check_disk_text, check_link, check_links
+from artifactstore.model.listing import check_disk_path, check_disk_paths, check_disk_text, check_link, check_links
 from artifactstore.runtime.file_stats import fields, signatures
 
 __all__ = ["Scanned", "scan"]
@@ -142,13 +142,12 @@ def _walk(found: Folder, prefix: str, walk: _Scan) -> None:
     walk.visiting.add(inode)
     names, empty = _names(disk, prefix, walk)
     above, inside = f"{disk.rstrip('/')}/", f"{prefix}/" if prefix else ""
+    check_disk_paths([(inside + name).rstrip("/") for name in names])
     for name in names:
         path = inside + name
         if name[-1] == "/":
-            check_disk_path(path[:-1])
             _walk(found, path[:-1], walk)
             continue
-        check_disk_path(path)
         there = above + name
         try:
             st = os.stat(there, follow_symlinks=walk.follow)  # noqa: PTH116

@@ -163,6 +163,8 @@ def rounded(number: float) -> float | None:
 
 def as_json(value: Any) -> Any:
     """Return a value of Arrow or Python as JSON; long texts are truncated."""
+    if value is None or type(value) in (int, bool):
+        return value
     import pyarrow as pa  # noqa: PLC0415
 
     if isinstance(value, pa.Scalar):

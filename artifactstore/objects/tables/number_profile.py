@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.runtime.loading import numpy
@@ -9,7 +10,7 @@ from artifactstore.runtime.loading import numpy
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NumberColumns", "finite_rows", "quantiles_of", "rounded_rows"]
+__all__ = ["NumberColumns", "finite_rows", "frequent_of", "quantiles_of", "rounded_rows"]
 
 _BINS: Final = 20  # bins of a histogram
 _DIGITS: Final = 12  # significant digits of a float: the last ones depend on the processor
@@ -185,6 +186,37 @@ def quantiles_of(numbers: Any, steps: int) -> tuple[list[dict[str, Any]], Any]:
         if has_histogram:
             found[column]["histogram"] = {"counts": bins[i], "edges": texts[i]}
     return found, ordered
+
+
+def frequent_of(ordered: Any, most: int) -> list[dict[str, Any]]:
+    """Return the number of distinct values, and the `most` frequent ones, of each row of a sorted matrix of whole numbers.
+
+    Values that occur once are among these only if they are few. Missing numbers are NaN, and last.
+    """
+    np = numpy()
+    starts = np.ones(ordered.shape, bool)
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=starts[:, 1:])
+    starts &= ~np.isnan(ordered)
+    at = np.flatnonzero(starts)
+    ends = np.empty_like(at)
+    lasts = np.arange(1, len(ordered) + 1) * ordered.shape[1] - np.isnan(ordered).sum(1)  # behind the numbers of each row
+    ends[:-1] = at[1:]
+    rows = at // ordered.shape[1]
+    final = np.append(rows[1:] != rows[:-1], True) if len(at) else np.zeros(0, bool)
+    ends[final] = lasts[rows[final]]
+    counts, values = ends - at, ordered.reshape(-1)[at].astype(np.int64)
+    found: list[dict[str, Any]] = []
+    for low, high in pairwise([0, *np.cumsum(starts.sum(1)).tolist()]):
+        one: dict[str, Any] = {"distinct": high - low}
+        if high > low:
+            times, numbers = counts[low:high], values[low:high]
+            if high - low > most:
+                often = np.flatnonzero(times >= max(2, int(np.partition(times, -most)[-most])))[:10_000]
+                times, numbers = times[often], numbers[often]
+            pairs = [[number, count] for number, count in zip(numbers.tolist(), times.tolist(), strict=True)]
+            one["top"] = sorted(pairs, key=lambda pair: (-pair[1], str(pair[0])))[:most]
+        found.append(one)
+    return found
 
 
 def rounded_rows(numbers: Any) -> list[Any]:

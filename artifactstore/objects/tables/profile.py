@@ -20,14 +20,14 @@ from artifactstore.objects.tables.arrow_types import (
     seconds_of,
 )
 from artifactstore.objects.tables.column_stacks import groups_of, stacks
-from artifactstore.objects.tables.number_profile import NumberColumns, finite_rows, quantiles_of
+from artifactstore.objects.tables.number_profile import NumberColumns, finite_rows, frequent_of, quantiles_of
 from artifactstore.objects.tables.row_hashes import RowHashes, mix, seeds_of, sum_hashes
 from artifactstore.runtime.loading import numpy
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["OtherColumns", "Profiler", "fingerprint"]
+__all__ = ["OtherColumns", "Profiler", "fingerprint", "frequent"]
 
 _SAMPLE: Final = 100_000  # max rows of a sample
 _SAMPLE_BYTES: Final = 2**28  # max bytes of a sample: a hundred thousand images may be the whole table
@@ -38,6 +38,7 @@ _WIDE: Final = 1000  # columns of a table from which on these are fewer: a profi
 _WIDE_TOP: Final = 10
 _WIDE_STEPS: Final = 20
 _EXTREMES: Final = 64  # max extremes held per column: they may be long texts
+_EXACT: Final = 2.0**53  # below it a float represents every integer exactly
 _SPARE: Final = 2**20  # bytes of buffers that a batch may reference beyond its own
 
 
@@ -159,6 +160,10 @@ class Profiler:
                 for number in full.tolist():
                     found[number]["distinct"] = 1 + steps[number]
                 counted.difference_update(full.tolist())
+            elif numbers.size and np.nanmax(np.abs(numbers), initial=0.0) < _EXACT:
+                for column, counts in zip(found, frequent_of(ordered, self._top), strict=True):
+                    column.update(counts)
+                counted.clear()
         elif is_moment(kind) and rows:
             seconds, rest = seconds_of(values)
             numbers = (seconds + rest / 1e9).reshape(count, rows)
@@ -167,7 +172,7 @@ class Profiler:
             found = quantiles_of(numbers, self._steps)[0]
         if is_number(kind) or is_moment(kind) or is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
             for number in sorted(counted):
-                found[number].update(_frequent(values.slice(number * rows, rows), 0 if pa.types.is_floating(kind) else self._top))
+                found[number].update(frequent(values.slice(number * rows, rows), 0 if pa.types.is_floating(kind) else self._top))
         return found
 
 
@@ -236,7 +241,7 @@ class OtherColumns:
         return made
 
 
-def _frequent(column: "pa.Array", most: int) -> dict[str, Any]:
+def frequent(column: "pa.Array", most: int) -> dict[str, Any]:
     """Return the number of distinct values and the `most` frequent ones; values that occur once only if they are few."""
     import pyarrow as pa  # noqa: PLC0415
 
@@ -246,13 +251,13 @@ def _frequent(column: "pa.Array", most: int) -> dict[str, Any]:
     found: dict[str, Any] = {"distinct": len(counted)}
     if not most or not len(counted):
         return found
-    counts = np.asarray(counted.field("counts"))
-    least = max(2, int(np.partition(counts, -most)[-most])) if len(counts) > most else 1
-    rows = np.flatnonzero(counts >= least)[:10_000]
-    if not len(rows):
-        return found | {"top": []}
-    values = counted.field("values").take(pa.array(rows))
+    values, counts = counted.field("values"), counted.field("counts")
+    if len(counted) > most:
+        times = np.asarray(counts)
+        least = max(2, int(np.partition(times, -most)[-most]))
+        rows = pa.array(np.flatnonzero(times >= least)[:10_000])
+        values, counts = values.take(rows), counts.take(rows)
     known = values if is_moment(values.type) else values.to_pylist()
-    pairs = [[as_json(value), count] for value, count in zip(known, counts[rows].tolist(), strict=True)]
+    pairs = [[as_json(value), count] for value, count in zip(known, counts.to_pylist(), strict=True)]
     found["top"] = sorted(pairs, key=lambda pair: (-pair[1], str(pair[0])))[:most]
     return found

@@ -11,7 +11,6 @@ from artifactstore.content.read.tree_cache import digest_of_tree
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model.facts import Fact
 from artifactstore.runtime.remarks import remark
-from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
 from artifactstore.work.session.session import Session
@@ -214,6 +213,8 @@ class RunRecord:
                 return Prepared([] if ended else [*self._waiting, *last], state.head, "")
 
         if steps or last or self._waiting:
+            from artifactstore.work.session.commit import commit  # noqa: PLC0415 - a command that only reads is in no run
+
             self.sent(commit(self.session, *steps, Step(rest))[-1].facts)
 
     def flush_or_warn(self) -> None:
