@@ -35,8 +35,8 @@ class RunInfo:
         command: the command line of its program.
         metrics: the latest measured value of each of its own metrics.
         code: the recorded state of its code: commit, tree, branch, dirty …; empty if none.
-        reads_seen: `partial` if its process tracked files that it opened outside the store, `strict` if the programs of Python that
-            it started were watched, too.
+        reads_seen: `partial` if its process tracked files that it opened outside the store, `strict` if the program that
+            it started, and those of Python that this started, were watched.
         around: files that it may have read outside the store, each {path, size, digest?, stored?} (`stored`: with its code).
         around_more: number of further such files.
         programs: the programs it started, by their arguments.

@@ -33,7 +33,9 @@ class Strict:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         self._programs.__exit__(kind, error, where)
-        self.seen = {**self._capture.outside_reads(self._reads), "reads_seen": "strict"}
+        self.seen = self._capture.outside_reads(self._reads)
+        if self._programs.direct:  # else the program itself was not watched, and what is known is as partial as of any run
+            self.seen["reads_seen"] = "strict"
 
     def know(self, paths: Iterable[str]) -> None:
         """Let files, written from the store by this process, be no reads around it."""
