@@ -286,6 +286,14 @@ def test_a_project_without_such_datasets_is_left_alone(project: Path, store: Sto
     assert len(store.runs()) == 0
 
 
+def test_a_session_inside_of_a_run_is_below_it_and_its_loads_are_no_inputs_of_that_run(project: Path, store: Store) -> None:
+    with store.run("outer", code=False) as outer:
+        go(project)
+    assert runs(store)["kedro __default__"].parent == outer.id
+    assert inputs(store, outer) == {}
+    assert inputs(store, runs(store)["clean"]) == {"raw": "churn/raw:v1"}
+
+
 # -- the dataset alone
 
 
@@ -353,6 +361,16 @@ def test_an_alias_of_a_tainted_version_is_not_loaded(store: Store) -> None:
     store.registry.taint("m:v1", "wrong labels")
     with pytest.raises(DatasetError, match="wrong labels"):
         ArtifactDataset("m", "best", store=store).load()
+
+
+def test_each_object_that_was_loaded_is_known_by_its_artifact(store: Store) -> None:
+    dataset = ArtifactDataset("m", store=store)
+    values = []
+    for number in (1, 2, 3):
+        store.put([number], "m")
+        values.append(dataset.load())
+    assert [dataset.artifact_of(value).ref for value in values] == ["m:v1", "m:v2", "m:v3"]
+    assert dataset.artifact_of(object()).ref == "m:v3"
 
 
 def test_no_secret_is_described_or_logged(tmp_path: Path) -> None:
