@@ -6,6 +6,7 @@ Run where Kedro is installed: `.ci/run` has an environment of its own for it.
 import copy
 import os
 import pickle
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -361,6 +362,58 @@ def test_an_alias_of_a_tainted_version_is_not_loaded(store: Store) -> None:
     store.registry.taint("m:v1", "wrong labels")
     with pytest.raises(DatasetError, match="wrong labels"):
         ArtifactDataset("m", "best", store=store).load()
+
+
+def test_datasets_with_stores_of_their_own_are_in_one_run(store: Store) -> None:
+    from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks_entry_points
+    from kedro.pipeline import Pipeline, node
+
+    manager = _create_hook_manager()
+    _register_hooks_entry_points(manager, [])
+    catalog = DataCatalog(
+        {
+            "raw": ArtifactDataset("churn/raw", store=artifactstore.open(store.url, "r")),
+            "made": ArtifactDataset("made", store=artifactstore.open(store.url)),
+        }
+    )
+    pipeline = Pipeline([node(sum, "raw", "made", name="add")])
+    SequentialRunner().run(pipeline, catalog, manager)
+    (run,) = store.runs()
+    assert (run.name, run.status, run.parent) == ("add", "finished", None)
+    assert inputs(store, run) == {"raw": "churn/raw:v1"}
+    assert store.artifact("made").run == run.id
+
+
+def test_a_store_that_is_only_read_has_no_runs(store: Store) -> None:
+    from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks_entry_points
+    from kedro.pipeline import Pipeline, node
+
+    manager = _create_hook_manager()
+    _register_hooks_entry_points(manager, [])
+    catalog = DataCatalog({"raw": ArtifactDataset("churn/raw", store=artifactstore.open(store.url, "r"))})
+    result = SequentialRunner().run(Pipeline([node(sum, "raw", "made", name="add")]), catalog, manager)
+    assert result["made"].load() == 6
+    assert len(store.runs()) == 0
+
+
+def test_an_interrupted_session_is_a_failed_run(project: Path, store: Store) -> None:
+    program = f"""
+import os
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+bootstrap_project({str(project)!r})
+import churning.pipeline_registry as registry
+
+registry.clean.__code__ = (lambda raw, scale: (_ for _ in ()).throw(KeyboardInterrupt())).__code__
+with KedroSession.create(project_path={str(project)!r}) as session:
+    session.run()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=project)
+    assert done.returncode != 0
+    assert "KeyboardInterrupt" in done.stderr
+    assert {run.name: (run.status, run.error) for run in store.runs()} == dict.fromkeys(
+        ["kedro __default__", "clean"], ("failed", "it was interrupted")
+    )
 
 
 def test_each_object_that_was_loaded_is_known_by_its_artifact(store: Store) -> None:

@@ -5,15 +5,17 @@ So the datasets remember what they loaded, a node's run begins when the node doe
 of a `ParallelRunner` have hooks of their own: what these need to know travels with the datasets.
 """
 
+import atexit
+import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from kedro.framework.hooks import hook_impl
-from kedro.io import CachedDataset
+from kedro.io import CachedDataset, DatasetError
 
 from artifactstore.errors import RefusedError
 from artifactstore.integrations.pipelines import end, free_id, is_open, step_id
@@ -33,7 +35,8 @@ def _hook(function: C) -> C:
 
 _MODULE: Final = "artifactstore.integrations.kedro.dataset"
 _PARAMETERS: Final = "parameters"
-_TOLD: Final = ("env", "pipeline_names", "runtime_params", "tags", "node_names", "from_nodes", "to_nodes", "namespaces", "runner")
+_INTERRUPTED: Final = "it was interrupted"
+_TOLD: Final = ("env", "pipeline_names", "runtime_params", "tags", "node_names", "from_nodes", "to_nodes", "namespaces")
 
 
 @dataclass
@@ -61,17 +64,21 @@ class ArtifactHooks:
         self._lock = threading.Lock()
         self._sessions: list[tuple[Any, Any, list[Any]]] = []  # store, run of the session in it, its datasets
         self._nodes: dict[str, _Node] = {}
+        self._leaving: int | None = None  # the process that ends open runs when it leaves
 
     # -- sessions
 
     @_hook
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         """Start the run of the session, and let the datasets know it."""
-        self._close("it was interrupted")
+        self._close(_INTERRUPTED)
+        if self._leaving != os.getpid():
+            self._leaving = os.getpid()
+            atexit.register(self._leave, os.getpid())
         found = dict(_artifacts(catalog, pipeline.datasets()))
         params = {key: run_params[key] for key in _TOLD if run_params.get(key)}
-        stores = {dataset.store.url: dataset.store for dataset in found.values()}
-        for url, store in stores.items():
+        for url, dataset in _by_store(found.values()).items():
+            store = dataset.store
             given = str(run_params.get("run_id") or run_params.get("session_id") or new_id())
             name = " + ".join(run_params.get("pipeline_names") or ["__default__"])
             try:
@@ -80,10 +87,10 @@ class ArtifactHooks:
             except RefusedError as error:
                 remark(f"the nodes of this session are no runs in {url}: {error}")
                 continue
-            own = [dataset for dataset in found.values() if dataset.store is store]
+            own = [one for one in found.values() if one.store.url == url]
             self._sessions.append((store, run, own))
-            for dataset in own:
-                dataset.session = run.id
+            for one in own:
+                one.session = run.id
         sources = _sources(pipeline, found)
         for node in pipeline.nodes:
             for name in node.outputs:
@@ -99,6 +106,11 @@ class ArtifactHooks:
     def on_pipeline_error(self, error: Exception, pipeline: Any) -> None:
         """End the run of the session, and those of nodes that loading or saving has stopped, as failed."""
         self._close(error, pipeline)
+
+    def _leave(self, process: int) -> None:
+        """End what is still open in a process that leaves: no hook tells of Ctrl-C."""
+        if process == os.getpid():
+            self._close(_INTERRUPTED)
 
     def _close(self, error: BaseException | str | None, pipeline: Any = None) -> None:
         with self._lock:
@@ -133,23 +145,23 @@ class ArtifactHooks:
     def before_node_run(self, node: Any, catalog: Any, inputs: Mapping[str, Any]) -> None:
         """Start the run of a node, with what it has loaded as inputs."""
         used, made = dict(_artifacts(catalog, node.inputs)), dict(_artifacts(catalog, node.outputs))
-        stores = {one.store.url: one for one in (*used.values(), *made.values())} or _any(catalog)
+        stores = _by_store((*used.values(), *made.values())) or _any(catalog)
         runs = []
-        for dataset in stores.values():
+        for url, dataset in stores.items():
             run = self._started(dataset, node, inputs)
             if run is None:
                 continue
             runs.append(run)
             for name, one in used.items():
-                if one.store is dataset.store and (found := one.artifact_of(inputs.get(name))) is not None:
+                if one.store.url == url and (found := one.artifact_of(inputs.get(name))) is not None:
                     run.use(found.ref, role=name)
             earlier = {name for one in made.values() for name in one.made_from} - set(used)
             for name, one in _artifacts(catalog, sorted(earlier)):
-                if one.store is dataset.store:
+                if one.store.url == url:
                     with suppress(KeyError):  # it was removed meanwhile
                         run.use(one.store.artifact(one.ref if one.newest is None else one.newest.ref).ref, role=name)
             for one in made.values():
-                if one.store is dataset.store:
+                if one.store.url == url:
                     one.run = run
         if runs:
             begun = _Node(runs, set(node.outputs), [*made.values()])
@@ -215,7 +227,9 @@ def _artifacts(catalog: Any, names: Any) -> Iterator[tuple[str, Any]]:
     """Yield those datasets of a catalog that are artifacts, also behind Kedro's cache."""
     module = sys.modules.get(_MODULE)
     for name in names:
-        found = catalog.get(name) if name in catalog and not _is_parameter(name) else None
+        found = None
+        with suppress(DatasetError):  # one that cannot be made: Kedro itself will say so
+            found = catalog.get(name) if name in catalog and not _is_parameter(name) else None
         while isinstance(found, CachedDataset):
             found = found._dataset  # noqa: SLF001 - which has no other door
         if found is not None and (module := module or sys.modules.get(_MODULE)) and isinstance(found, module.ArtifactDataset):
@@ -227,6 +241,16 @@ def _end_elsewhere(store: Any, run: str, node: Any, error: BaseException | str |
     if is_open(store, run):
         joined = store.run(node.name[:200], id=run, code=False)
         end(joined.start(current=False, capture=False), error)
+
+
+def _by_store(datasets: Iterable[Any]) -> dict[str, Any]:
+    """Return a dataset for each store, by its URL: one that may write, if there is one."""
+    found: dict[str, Any] = {}
+    for one in datasets:
+        known = found.get(one.store.url)
+        if known is None or not known.store._session.may_write:  # noqa: SLF001 - a store that is only read has no other sign
+            found[one.store.url] = one
+    return found
 
 
 def _any(catalog: Any) -> dict[str, Any]:
