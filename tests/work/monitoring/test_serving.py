@@ -460,8 +460,33 @@ def test_a_removed_segment_is_a_note_and_the_rest_is_read(store: Store) -> None:
     checked = store.serving(MODEL).verify()
     assert checked.ok
     assert "churn/model/serving:v2 was removed" in checked.notes[0]
-    with pytest.raises(CorruptionError, match="follows segment 0"):
-        store.served(MODEL)
+    assert store.served(MODEL).column("n").to_pylist() == [0, 2]
+
+
+def test_a_window_cannot_be_hidden_by_another_description(store: Store) -> None:
+    with store.serving(MODEL) as log:
+        log({"n": 1})
+    (about,) = (one.metadata["serving"] for one in store.versions("churn/model/serving"))
+    store.registry.describe("churn/model/serving:v1", {"serving": {**about, "end": "2020-01-01T00:00:00Z"}})
+    checked = store.serving(MODEL).verify()
+    assert "described with another time" in checked.findings[0]
+
+
+def test_labels_that_come_later_are_joined_by_the_id(store: Store) -> None:
+    rows = pd.DataFrame({"amount": [1.0, 2.0, 3.0, 4.0], "score": [0.1, 0.9, 0.8, 0.2], "churned": [False, True, True, False]})
+    with store.serving(MODEL) as log:
+        for number, row in enumerate(rows.to_dict("records")):
+            log({"amount": row["amount"]}, {"score": row["score"]}, id=f"c{number}")
+        log(None, labels={"churned": False}, id="c0")
+        log(None, labels={"churned": False}, id="c1")
+        log(None, labels={"churned": True}, id="c2")
+        log({"amount": 5.0}, {"score": 0.3}, {"churned": True}, id="c4")
+        found = log.compare(rows, labels={"churned": "score"}, record=False)
+    assert found["rows"]["current"] == 5
+    assert found["labels"]["churned"]["rows"] == [4, 4]
+    assert found["auc"] == {"reference": 1.0, "current": 0.5, "change": -0.5}
+    assert found["columns"]["amount"]["missing"] == 0.0
+    assert store.served(MODEL).num_rows == 8
 
 
 def test_a_window_is_chosen_by_time_and_a_log_by_model(store: Store) -> None:

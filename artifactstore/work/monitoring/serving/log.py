@@ -184,6 +184,8 @@ class Serving:
     ) -> Drift:
         """Compare what was served with the data of the training: `log.compare(rules={"psi.max": "<= 0.2"}, since=yesterday)`.
 
+        Labels that were logged later (`log(None, labels={"churned": True}, id=…)`) are joined to their calls by the id.
+
         Args:
             reference: as for `registry.drift`; by default the table that the model was made from, if it was one.
             rules: as for `registry.drift`.
@@ -202,7 +204,7 @@ class Serving:
         for key, moment in (("since", since), ("until", until)):
             about |= {} if moment is None else {key: moment.isoformat()}
         options.setdefault("model", None if options.get("record") is False or not self._session.may_write else self.model["ref"])
-        rows = self.table(since=since, until=until)
+        rows = served.read_labelled(self._session, str(self.model["digest"]), name=self.name, since=since, until=until)
         return drift(self._session, data, rows.drop_columns([*META]), rules, about=about, **options)
 
     # -- processes

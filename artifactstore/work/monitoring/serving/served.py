@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from artifactstore.display.outline import Block
 
-__all__ = ["LogCheck", "Stored", "check", "log_name", "model_of", "read", "segments"]
+__all__ = ["LogCheck", "Stored", "check", "log_name", "model_of", "read", "read_labelled", "segments"]
 
 _SHOWN: Final = 20  # findings that are printed
 
@@ -167,19 +167,59 @@ def read(
     session: Session, ref: str, *, name: str | None = None, since: datetime | None = None, until: datetime | None = None
 ) -> "pa.Table":
     """Return the rows of a window; see `Store.served`."""
+    return _read(session, ref, name, since, until)[0]
+
+
+def read_labelled(
+    session: Session, ref: str, *, name: str | None = None, since: datetime | None = None, until: datetime | None = None
+) -> "pa.Table":
+    """Return the rows of a window, each with the labels that were logged later under its id; those are no rows of their own."""
+    table, roles = _read(session, ref, name, since, until)
+    labels = [column for column, role in roles.items() if role == "label" and column in table.column_names]
+    others = [column for column, role in roles.items() if role != "label" and column in table.column_names]
+    return _with_labels(table, labels, others) if labels and others else table
+
+
+def _with_labels(table: "pa.Table", labels: Sequence[str], others: Sequence[str]) -> "pa.Table":
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    ids = table.column("_id").to_pylist()
+    for column in labels:
+        values = table.column(column).to_pylist()
+        late = {key: value for key, value in zip(ids, values, strict=True) if value is not None}
+        filled = [late.get(key) if value is None else value for key, value in zip(ids, values, strict=True)]
+        at = table.column_names.index(column)
+        table = table.set_column(at, column, pa.array(filled, table.schema.field(column).type))
+    has_call = pc.is_valid(table.column(others[0]))
+    for column in others[1:]:
+        has_call = pc.or_(has_call, pc.is_valid(table.column(column)))
+    has_label = pc.is_valid(table.column(labels[0]))
+    for column in labels[1:]:
+        has_label = pc.or_(has_label, pc.is_valid(table.column(column)))
+    return table.filter(pc.or_(has_call, pc.invert(has_label)))
+
+
+def _read(
+    session: Session, ref: str, name: str | None, since: datetime | None, until: datetime | None
+) -> "tuple[pa.Table, dict[str, str]]":
+    """Return the rows of a window, and what each column is: input, output or label."""
     chosen, model = segments(session, log_name(session, ref, name), since=since, until=until), model_of(session, ref)
     tables: list[pa.Table] = []
     chains: dict[str, _Chain] = {}
+    roles: dict[str, str] = {}
     for one in chosen:
+        chain = chains.setdefault(one.stream, _Chain(one.number - 1, None, known=False))
         if one.removed:
+            chain.number, chain.known = one.number, False
             continue
         record, digest, table = _opened(session, one)
-        chain = chains.setdefault(one.stream, _Chain(int(record["number"]) - 1, None, known=False))
         if (fault := _fault(chain, one, record, digest, table)) is not None:
             raise CorruptionError(f"{one.ref}: {fault}")
         if (model is None or record["model"]["digest"] == model) and table.num_rows:
             tables.append(_within(table, since, until))
-    return joined(tables) if tables else _no_rows()
+            roles |= record.get("columns", {})
+    return (joined(tables) if tables else _no_rows()), roles
 
 
 def _opened(session: Session, one: Stored) -> "tuple[dict[str, Any], str, pa.Table]":
@@ -213,6 +253,8 @@ def _fault(chain: _Chain, one: Stored, record: Mapping[str, Any], digest: str, t
     number = int(record["number"])
     if (str(record["stream"]), number) != (one.stream, one.number) or record["rows"] != one.rows:
         return "its version is described as another segment"
+    if any(datetime.fromisoformat(str(record[key])) != moment for key, moment in (("start", one.start), ("end", one.end))):
+        return f"its version is described with another time than {record['start']} to {record['end']}"
     if chain.seen.get(number) == digest:
         return None  # stored twice, as after a lost reply
     if number != chain.number + 1:
