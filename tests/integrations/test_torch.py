@@ -195,7 +195,8 @@ def test_what_did_not_change_costs_nothing(store: Store, tmp_path: Path) -> None
         frozen = distribute_tensor(number((1024, 1024)), mesh, [Shard(0)])
         for step in (1, 2):
             head = distribute_tensor(number((4, 64), step), mesh, [Shard(0)])
-            dcp.save({"frozen": frozen, "head": head}, storage_writer=writer, checkpoint_id=str(step))
+            planner = dcp.DefaultSavePlanner(enable_plan_caching=True)
+            dcp.save({"frozen": frozen, "head": head}, storage_writer=writer, checkpoint_id=str(step), planner=planner)
             made.append(writer.artifact.uploaded if writer.artifact is not None else None)
         return made
 
@@ -415,6 +416,11 @@ def test_wrong_calls_say_what_to_do(store: Store) -> None:
         ArtifactReader(store, "file")
     with pytest.raises(InvalidInputError, match="pass name="):
         ArtifactWriter(store)
+    with store.run("train", code=False) as run:
+        with pytest.raises(InvalidInputError, match="keep="):
+            ArtifactWriter(run, keep={"newest": 3})
+        with pytest.raises(InvalidInputError, match="exclude: expected"):
+            ArtifactWriter(run, exclude=["*.tmp"])
     with pytest.raises(InvalidInputError, match="pass the run"):
         ArtifactWriter(store, "x", keep=1)
     with pytest.raises(dcp.api.CheckpointException, match="expected a whole number"):

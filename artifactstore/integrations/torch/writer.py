@@ -18,7 +18,7 @@ from artifactstore.errors import ConflictError, InvalidInputError, UnsupportedEr
 from artifactstore.integrations.torch.layout import FILE, Placed, describe, group_of, is_plain
 from artifactstore.integrations.torch.shard_files import TensorItem, tensor_files
 from artifactstore.work.put.parts import Parts, StoredPart, store_part
-from artifactstore.work.runs.checkpoints import name_of
+from artifactstore.work.runs.checkpoints import Keep, name_of
 from artifactstore.work.runs.json_safe import whole_number
 from artifactstore.work.runs.run import Run
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ArtifactWriter"]
 
 _SMALL: Final = 8192  # bytes of an object that may be a number or a text
+_OPTIONS: Final = frozenset({"kind", "metadata", "metrics", "reason", "aliases", "tags", "description"})
 
 
 class ArtifactWriter(StorageWriter):  # type: ignore[misc] # PyTorch is not read by the type checker
@@ -58,7 +59,7 @@ class ArtifactWriter(StorageWriter):  # type: ignore[misc] # PyTorch is not read
             name: of the series; by default `<run name>/checkpoint`.
             step: how far the training is.
             keep: which checkpoints of the run stay, as for `Run.checkpoint`.
-            **options: of `put`: kind, metadata, metrics, aliases …
+            **options: of `put`: kind, metadata, metrics, reason, aliases, tags, description.
 
         Raises:
             InvalidInputError: an argument is invalid.
@@ -72,6 +73,10 @@ class ArtifactWriter(StorageWriter):  # type: ignore[misc] # PyTorch is not read
             raise InvalidInputError("pass name= with a store; keep= is for the checkpoints of a run: pass the run instead")
         else:
             self._name = name
+        if unknown := sorted(options.keys() - _OPTIONS):
+            raise InvalidInputError(f"{', '.join(unknown)}: expected options of put that describe: {', '.join(sorted(_OPTIONS))}")
+        if keep is not None:
+            Keep.of(keep)
         self._keep = keep
         self._options = options
         self.step = step
@@ -115,10 +120,12 @@ class ArtifactWriter(StorageWriter):  # type: ignore[misc] # PyTorch is not read
             raise UnsupportedError(
                 "use_collectives=False makes a checkpoint of each rank: leave it out, one version has all ranks"
             )
-        if self.step is None or whole_number(self.step) is None:
+        step = None if self.step is None else whole_number(self.step)
+        if step is None:
             raise InvalidInputError(
                 f"step={self.step!r:.100}: expected a whole number, as step= or as the checkpoint_id of dcp.save"
             )
+        self.step = step
         self._session.check_writable()
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
