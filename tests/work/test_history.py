@@ -153,7 +153,7 @@ def test_the_log_has_everything_with_its_outcome(filled: Store):
         ([("measured", "void: base: old")], 4097, "void"),
         ([("measured", "void: base: old"), ("measured", "committed")], 9, "committed"),
         ([("measured", "void: holder: none")], 9, "void"),
-        ([("stored", "void: base: old"), ("aliased", "void: base: old")], 9, "void"),
+        ([("stored", "void: base: old"), ("removed", "void: base: old")], 9, "void"),  # only its own writer may append it
         ([], 4096, "unknown"),
         ([], 4097, "never"),
     ],
