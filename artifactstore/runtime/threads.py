@@ -15,11 +15,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["SMALL", "WAITING", "Pool", "cancellable_sleep", "is_cancelled", "until"]
+__all__ = ["Pool", "SmallFiles", "cancellable_sleep", "is_cancelled", "until"]
 
-# Files up to SMALL bytes take Python longer than the kernel: two threads that take turns at the interpreter's lock take twice the
-# processors' time of one, and longer (docs/decisions/0103-small-files-in-one-thread.md). Where WAITING seconds pass for each file
-# in which its thread does nothing, threads pay: a disk that is not cached, a network file system.
 SMALL: Final = 64 * 1024
 WAITING: Final = 60e-6
 _P = ParamSpec("_P")
@@ -100,6 +97,34 @@ class Pool(ThreadPoolExecutor):
         except Exception as error:  # noqa: BLE001 - raised by the future
             done.set_exception(error)
         return done
+
+
+class SmallFiles:
+    """Decides whether the calling thread handles small files itself, and measures whether that pays.
+
+    Files up to SMALL bytes take Python longer than the kernel: two threads that take turns at the interpreter's lock take twice
+    the processors' time of one, and longer (docs/decisions/0103-small-files-in-one-thread.md). Where WAITING seconds pass for
+    each file in which its thread does nothing, threads pay: a disk that is not cached, a network file system.
+    """
+
+    def __init__(self) -> None:
+        self._waited = 0.0  # seconds per file
+
+    def are_quick(self, count: int, size: int) -> bool:
+        """Return whether the calling thread handles some files of `size` bytes; sometimes so that this is measured again."""
+        if size > SMALL * count:
+            return False
+        if self._waited < WAITING:
+            return True
+        self._waited /= 2
+        return False
+
+    def measure(self, count: int, work: Callable[[], _T]) -> _T:
+        """Return what `work` returns, which handles some files."""
+        started = time.perf_counter() - time.thread_time()
+        made = work()
+        self._waited = (time.perf_counter() - time.thread_time() - started) / count
+        return made
 
 
 def _enter(left: tuple[threading.Event, ...]) -> None:

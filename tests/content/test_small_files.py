@@ -22,6 +22,7 @@ from artifactstore.content.write import ingest as ingest_module
 from artifactstore.content.write.ingest import ingest
 from artifactstore.content.write.scan import scan
 from artifactstore.content.write.source import Folder, from_remote
+from artifactstore.runtime import threads
 from artifactstore.testing.latency import LatencyBackend
 
 COUNT = 600
@@ -75,8 +76,7 @@ def get(backend: Backend, manifest: Manifest, target: Path, rows: range = range(
 def test_the_calling_thread_reads_and_writes_small_files(
     folder: Path, tmp_path: Path, readers: set[str], writers: set[str], monkeypatch: pytest.MonkeyPatch
 ):
-    for module in (ingest_module, retrieve_module):  # a busy machine makes each file wait
-        monkeypatch.setattr(module, "WAITING", 1e9)
+    monkeypatch.setattr(threads, "WAITING", 1e9)  # a busy machine makes each file wait
     backend = LocalBackend(tmp_path / "store")
     manifest = put(backend, scan(str(folder), keep=lambda *_: True))
     get(backend, manifest, tmp_path / "got")
@@ -84,21 +84,20 @@ def test_the_calling_thread_reads_and_writes_small_files(
     assert (readers, writers) == (HERE, HERE)
 
 
-@pytest.mark.parametrize("module", [ingest_module, retrieve_module], ids=["put", "get"])
 def test_workers_do_so_where_each_file_takes_long(
-    module: Any, folder: Path, readers: set[str], writers: set[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, readers: set[str], writers: set[str], monkeypatch: pytest.MonkeyPatch
 ):
     tmp_path = folder.parent
-    monkeypatch.setattr(module, "WAITING", -1.0)
+    monkeypatch.setattr(threads, "WAITING", -1.0)
     backend = LocalBackend(tmp_path / "store")
     get(backend, put(backend, scan(str(folder), keep=lambda *_: True)), tmp_path / "got")
-    names = readers if module is ingest_module else writers
-    assert names
-    assert not names & HERE
+    assert readers
+    assert writers
+    assert not (readers | writers) & HERE
 
 
 def test_workers_do_so_from_the_batch_on_that_shows_it(folder: Path, tmp_path: Path, readers: set[str], monkeypatch: Any):
-    monkeypatch.setattr(ingest_module, "WAITING", 1e-12)  # more than nothing, and less than any file waits
+    monkeypatch.setattr(threads, "WAITING", 1e-12)  # more than nothing, and less than any file waits
     put(LocalBackend(tmp_path / "store"), scan(str(folder), keep=lambda *_: True))
     assert readers > HERE
 
@@ -156,3 +155,16 @@ def test_extents_of_a_range_are_those_of_each_chunk(folder: Path, tmp_path: Path
     manifest.chunks.inline[1], manifest.chunks.packs[1] = b"inside", -1
     assert manifest.extent_range(0, 3) == [manifest.extent(i) for i in range(3)]
     assert (manifest.extent_range(1, 2)[0].pack, manifest.extent_range(1, 2)[0].data) == (None, b"inside")
+
+
+def test_a_pause_sends_few_files_to_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "WAITING", 60e-6)
+    small = threads.SmallFiles()
+    assert small.are_quick(100, 100 * threads.SMALL)
+    assert not small.are_quick(100, 100 * threads.SMALL + 1)
+    small._waited = 200e-6
+    assert [small.are_quick(1, 1) for _ in range(4)] == [False, False, True, True]
+    small.measure(1000, lambda: None)
+    assert small.are_quick(1, 1)
+    assert small.measure(1, lambda: threading.Event().wait(0.01)) is False
+    assert not small.are_quick(1, 1)

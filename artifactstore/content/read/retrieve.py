@@ -9,12 +9,12 @@ this returns.
 """
 
 import os
-import time
 from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -32,7 +32,7 @@ from artifactstore.content.read.written_chunks import runs_of, write_chunks, wri
 from artifactstore.errors import CorruptionError
 from artifactstore.model.digest import Hasher, hash_bytes, new_hasher
 from artifactstore.runtime.records import dataclass
-from artifactstore.runtime.threads import SMALL, WAITING, Pool
+from artifactstore.runtime.threads import Pool, SmallFiles
 
 __all__ = ["ReadGroup", "cut_parts", "false_chunks_error", "groups", "named", "read_file", "retrieve"]
 
@@ -96,13 +96,13 @@ def retrieve(
     run = _Retrieval(backend, manifest, _Paths(rows, path), progress)
     remote = backend.is_remote
     waiting: deque[tuple[ReadGroup, Future[Sequence[bytes | memoryview]]]] = deque()
-    ahead = 0
+    ahead, small = 0, SmallFiles()
     with Pool(WORKERS, "artifactstore-get") as workers, _fetchers(backend) as fetchers:
         try:
             sizes = (REMOTE_GROUP, REMOTE_PART) if remote else (LOCAL_GROUP, LOCAL_GROUP)
             for group in groups(manifest, rows, *sizes, most=GROUP_FILES if remote else PROBE_FILES):
-                if not remote and run.is_quick(group):
-                    run.work(group, run.load(group, fetchers))
+                if not (remote or group.part) and small.are_quick(len(group.rows), group.weight):
+                    small.measure(len(group.rows), partial(run.work, group, run.load(group, fetchers)))
                     continue
                 waiting.append((group, workers.submit(run.work, group, run.load(group, fetchers))))
                 ahead += group.weight
@@ -152,11 +152,6 @@ class _Retrieval:
         self._paths = paths
         self._progress = progress
         self._hashers: dict[int, Hasher] = {}
-        self._waited = 0.0  # seconds for each small file in which its thread did nothing
-
-    def is_quick(self, group: ReadGroup) -> bool:
-        """Return whether the calling thread writes a group itself: its files are small, and nothing waits for a disk."""
-        return not group.part and group.weight <= SMALL * len(group.rows) and self._waited < WAITING
 
     def load(self, group: ReadGroup, fetchers: Pool) -> _Load:
         """Start to read a group's data."""
@@ -175,7 +170,6 @@ class _Retrieval:
         """Decode a group and write it; return the chunks of a part of a large file. Runs in a worker."""
         if self.stopped:
             return ()
-        started = time.perf_counter() - time.thread_time()
         parts = (
             [read_pack(self._backend, read) for read in load.reads] if load.parts is None else [p.result() for p in load.parts]
         )
@@ -189,7 +183,6 @@ class _Retrieval:
             return chunks
         _write_files(self._backend, self._manifest, self._paths, group, chunks)
         self._progress(sum(map(len, chunks)), len(group.rows))
-        self._waited = (time.perf_counter() - time.thread_time() - started) / len(group.rows)
         return ()
 
     def collect(self, group: ReadGroup, future: Future[Sequence[bytes | memoryview]]) -> None:

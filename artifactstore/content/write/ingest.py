@@ -8,11 +8,11 @@ Results are collected in the order of the files, so packs contain neighbours nex
 
 import hashlib
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
 
@@ -33,7 +33,7 @@ from artifactstore.content.write.source import Folder, Source, read_unchanged
 from artifactstore.errors import BackendError
 from artifactstore.model.digest import hash_bytes, new_hasher
 from artifactstore.runtime.file_stats import Held
-from artifactstore.runtime.threads import SMALL, WAITING, Pool, until
+from artifactstore.runtime.threads import Pool, SmallFiles, until
 
 __all__ = ["WINDOW", "Ingest", "ingest"]
 
@@ -163,7 +163,7 @@ class Ingest:
     ) -> None:
         self.workers = WORKERS
         self._local = local
-        self._waited = 0.0  # seconds for each small file in which its thread did nothing
+        self._small = SmallFiles()
         self._encoders = Encoders(local=local)
         self._blocks = BufferPool()
         self._sha256: dict[str, bytes] | None = {} if sha256 else None
@@ -211,9 +211,10 @@ class Ingest:
 
     def _send(self, workers: Pool | None, batch: list[_Work], unread: int, size: int) -> _Item:
         """Submit a batch to a worker, unless it has nothing to read, or takes no longer here."""
-        quick = self._local and size <= SMALL * unread and self._waited < WAITING
-        if workers is None or not unread or (quick and all(source.reader is None for source, _ in batch)):
+        if workers is None or not unread:
             return self._do_batch(batch)
+        if self._local and all(source.reader is None for source, _ in batch) and self._small.are_quick(unread, size):
+            return self._small.measure(unread, partial(self._do_batch, batch))
         return workers.submit(self._do_batch, batch)
 
     def _large(self, workers: Pool, source: Source) -> Iterator[_Item]:
@@ -280,7 +281,7 @@ class Ingest:
     # -- working: these run in worker threads
 
     def _do_batch(self, batch: Sequence[_Work]) -> list[_Result]:
-        done, read, started = [], 0, time.perf_counter() - time.thread_time()
+        done = []
         for source, known in batch:
             if self._stopped:
                 break
@@ -288,12 +289,10 @@ class Ingest:
                 done.append(_Result(None, source, known, read=False))
                 continue
             data = source.data if source.data is not None else read_unchanged(source, self._held)
-            read += 1
             digest = hash_bytes(data, self._algorithm)
             if self._sha256 is not None:
                 self._sha256[source.path] = hashlib.sha256(data).digest()
             done.append(_Result(self._cut(source, data, digest), source, digest))
-        self._waited = (time.perf_counter() - time.thread_time() - started) / read if read else self._waited
         return done
 
     def _cut(self, source: Source, data: bytes | memoryview, digest: bytes) -> list[EncodedChunk] | None:
