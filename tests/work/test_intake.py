@@ -7,7 +7,7 @@ from threading import Barrier, Thread
 import pytest
 
 import artifactstore
-from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.errors import ConflictError, InvalidInputError, NotFoundError
 from artifactstore.store import Store
 from artifactstore.work.sync.imported import Imported
 from artifactstore.work.sync.intake import Intake
@@ -270,3 +270,24 @@ def test_edges_come_later_to_a_run_that_was_brought_and_never_to_one_of_our_own(
     with store.maintenance.intake("elsewhere", "file:///there") as intake, pytest.raises(NotFoundError):
         intake.add_edges("elsewhere-7", time=THEN, inputs=[("e/none", None)])
     assert store.verify(level="full").ok
+
+
+def test_a_file_that_changes_again_and_again_is_read_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from artifactstore.integrations.checked.files import Content, as_source
+    from artifactstore.integrations.checked.origins import InMemory
+
+    reads = []
+
+    class Restless(InMemory):
+        def read(self, start: int, end: int) -> bytes:
+            reads.append(start)
+            return super().read(start, end)
+
+        def mark(self) -> str:
+            return str(len(reads))
+
+    store.put({"own": 1}, "own")
+    url, options = as_source({"a": Content(Restless("a", b"content"))}, single=True)
+    with store.maintenance.intake("elsewhere", "x") as intake, pytest.raises(ConflictError, match="changed"):
+        intake.put(url, "n", marks={"elsewhere.id": "1"}, **options)
+    assert len(reads) == 1

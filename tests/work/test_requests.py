@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,23 @@ def test_a_cold_question_with_a_kept_fold_asks_once_whether_anything_follows(his
     for _ in range(2):
         with pytest.raises(CorruptionError, match="is missing"):
             cold().names()
+
+
+def test_a_second_import_asks_for_the_head_and_for_nothing_else(asked: list[str], tmp_path: Path) -> None:
+    store = artifactstore.create(f"memory://{tmp_path.name}-import", cache=None)
+    then = datetime(2024, 3, 5, tzinfo=UTC)
+
+    def bring(count: int) -> None:
+        with store.maintenance.intake("elsewhere", "there") as intake:
+            for n in range(count):
+                made = intake.put({"n": n}, f"n/{n}", marks={"elsewhere.id": str(n)}, time=then)
+                outputs = [(made.ref, None)]
+                if not intake.run(f"elsewhere-{n}", "make", time=then, ended=then, outputs=outputs):
+                    intake.add_edges(f"elsewhere-{n}", time=then, outputs=outputs)
+
+    bring(20)
+    del asked[:]
+    bring(20)
+    assert Counter(asked) == {"read journal": 1}
+    bring(21)
+    assert len(store.versions("n/20")) == 1

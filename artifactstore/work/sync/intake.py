@@ -24,6 +24,7 @@ from artifactstore.model.reference import Referable, Reference, as_reference, ch
 from artifactstore.work.get.artifact import Artifact
 from artifactstore.work.put.arguments import PutRequest, checked_request, take_onto
 from artifactstore.work.put.put import listed, prepare
+from artifactstore.work.session.as_of import one_state
 from artifactstore.work.session.commit import commit
 from artifactstore.work.session.core import Core
 from artifactstore.work.session.prepared import Prepared, Step
@@ -83,12 +84,18 @@ class Intake:
         self._runs: set[str] = set()  # ids of those that were brought
 
     def __enter__(self) -> Self:
+        # What is here already is looked up in one state: else an import that brings nothing asks the backend for each version.
+        self._reading = one_state(anew=True)
+        self._reading.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None) -> None:
-        if kind is None:
-            self._flush()
-            self.report.names = len(self._names)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._flush()
+                self.report.names = len(self._names)
+        finally:
+            self._reading.__exit__(kind, error, where)
 
     # -- what is here
 
@@ -321,7 +328,6 @@ class Intake:
         """Commit the runs that wait."""
         if not self._waiting:
             return
-
         brought = 0
 
         def bring(_core: Core) -> Prepared:
@@ -379,11 +385,15 @@ class Intake:
         """Commit; again if another import was first.
 
         Raises:
-            ConflictError: others were first each time.
+            ConflictError: others were first each time, or a file of the source changed.
         """
-        for _ in range(_TRIES - 1):
+        for tried in range(_TRIES):
             try:
-                return commit(self._session, Step(store), reason=self._reason)[0]
-            except ConflictError:
-                self._facts.begin_anew()  # another import of this source: look what it has brought
-        return commit(self._session, Step(store), reason=self._reason)[0]
+                with one_state(anew=bool(tried)):
+                    return commit(self._session, Step(store), reason=self._reason)[0]
+            except ConflictError as error:
+                if error.fact is None:
+                    raise  # no other import: a file of the source changed
+                last = error
+                self._facts.begin_anew()  # look what the other import has brought
+        raise last
