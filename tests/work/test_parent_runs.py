@@ -204,3 +204,24 @@ def test_no_password_of_a_namespace_is_recorded_or_shown(store: Store, monkeypat
         pass
     assert "hunter3" not in str(caught[0].message)
     assert "hunter2" not in json.dumps(store.runs()[0].job)
+
+
+def test_the_active_spark_session_is_asked_where_no_variable_is_set(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run by hand where Spark is installed (3.5): it would be the largest environment of all."""
+    sql = pytest.importorskip("pyspark.sql", reason="Spark is not installed")
+    builder = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    for prefix, job, uuid in (("parent", "churn.train", TASK), ("rootParent", "churn", DAG)):
+        for part, value in {"JobNamespace": "airflow", "JobName": job, "RunId": uuid}.items():
+            builder = builder.config(f"spark.openlineage.{prefix}{part}", value)
+    session = builder.getOrCreate()
+    with store.run("in Spark", code=False):
+        pass
+    monkeypatch.setenv(PARENT, f"airflow/other/{OTHER}")
+    with store.run("with a variable", code=False):
+        pass
+    monkeypatch.delenv(PARENT)
+    session.stop()
+    with store.run("after Spark", code=False):
+        pass
+    root = ParentRun("airflow", "churn", DAG)
+    assert recorded(store) == [ParentRun("airflow", "churn.train", TASK, root), ParentRun("airflow", "other", OTHER), None]
