@@ -380,6 +380,7 @@ def serve(store: Store, *words: str, code: int = 0) -> Any:
     return done
 
 
+@pytest.mark.slow
 def test_forked_workers_write_streams_of_their_own(store: Store) -> None:
     serve(store, "fork")
     found = store.served(MODEL).to_pylist()
@@ -390,6 +391,7 @@ def test_forked_workers_write_streams_of_their_own(store: Store) -> None:
     assert len(parents) == 2, "the children's streams name the master's"
 
 
+@pytest.mark.slow
 def test_the_end_of_a_process_stores_what_waits(store: Store) -> None:
     serve(store, "exit")
     assert store.served(MODEL).column("n").to_pylist() == [1]
@@ -402,6 +404,7 @@ def test_the_end_of_a_process_stores_what_waits(store: Store) -> None:
     assert store.serving(MODEL).verify().notes == ()
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_only_what_was_in_memory_and_it_shows(store: Store) -> None:
     serve(store, "kill", code=-signal.SIGKILL)
     assert store.served(MODEL).column("n").to_pylist() == [1]
@@ -508,6 +511,7 @@ def test_a_window_is_chosen_by_time_and_a_log_by_model(store: Store) -> None:
         store.served("churn/train")
 
 
+@pytest.mark.slow
 def test_a_window_is_compared_with_the_data_of_the_training(
     store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
