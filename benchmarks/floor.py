@@ -12,6 +12,7 @@ by the median, seconds of processors by the least, since noise only adds.
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -171,6 +172,8 @@ def target_of(what: str) -> tuple[float, str]:
         return TARGETS[kind][step], CHUNKS if step == "put v2" else FLOOR
     if kind == "command":
         return COMMAND_TARGET, FLOOR
+    if kind == "200 small things":  # SQLite keeps no history: no floor, but a measure
+        return math.inf, FLOOR
     if kind.startswith("wide table"):
         return 1.5, FLOOR
     return (1.1 if kind.startswith("table") else OBJECT_TARGET), FLOOR
@@ -191,7 +194,15 @@ def tell(figures: Figures) -> tuple[str, int]:
         missed += work > limit
         verdict = ["met" if ratio <= limit else "**missed**" for ratio in (clock, work)]
         beside = " (cut)" if of == CHUNKS else ""
-        rows.append([what, *cells, f"{clock:.2f} / {work:.2f}{beside}", f"{limit:g}", " / ".join(dict.fromkeys(verdict))])
+        rows.append(
+            [
+                what,
+                *cells,
+                f"{clock:.2f} / {work:.2f}{beside}",
+                f"{limit:g}" if limit < math.inf else "",
+                " / ".join(dict.fromkeys(verdict)) if limit < math.inf else "",
+            ]
+        )
     head = ["step", "floor: clock / processors", "floor with chunks", "artifactstore", "ratio", "target", ""]
     return table(head, rows), missed
 
