@@ -75,7 +75,8 @@ class Drift(Displayed):
         return "\n".join(lines).rstrip() + "\n"
 
     def _title(self) -> str:
-        old, new = (self._record[side].get("ref") or f"a {side} table in memory" for side in ("reference", "current"))
+        sides = ((self._record[side], side) for side in ("reference", "current"))
+        old, new = (one.get("ref") or one.get("file") or f"a {side} table in memory" for one, side in sides)
         rows = self._record["rows"]
         return f"{new} ({rows['current']:,} rows) against {old} ({rows['reference']:,} rows)"
 
