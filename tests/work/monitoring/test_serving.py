@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 import artifactstore
-from artifactstore import BackendError, CorruptionError, InvalidInputError, NotFoundError, RefusedError, Store
+from artifactstore import BackendError, CorruptionError, FormatError, InvalidInputError, NotFoundError, RefusedError, Store
 from artifactstore.cli import main
 from artifactstore.work.monitoring.serving import rows, segment, writer
 from artifactstore.work.monitoring.serving.snapshot import RefusedValueError, snapshot
@@ -576,3 +576,17 @@ def test_the_first_call_of_many_starts_two_threads(store: Store) -> None:
     assert threading.active_count() == before
     assert json.dumps(log.counts)
     assert repr(log) == "Serving('churn/model/serving', model='churn/model:v1')"
+
+
+def test_a_segment_of_a_newer_format_is_told_from_damage(store: Store, tmp_path: Path) -> None:
+    with store.serving(MODEL) as log:
+        log({"n": 1})
+    path = store.get("churn/model/serving", to=tmp_path / "old") / "segment.parquet"
+    record = {**segment.read_record(path, "x"), "format": 2}
+    newer = tmp_path / "segment.parquet"
+    newer.write_bytes(segment.encode(segment.read_table(path, "x"), record, "blake3").data)
+    store.put(newer, "churn/model/serving", kind="serving", metadata=segment.metadata_of(record))
+    with pytest.raises(FormatError, match="format 2 of inference logs"):
+        store.served(MODEL)
+    with pytest.raises(FormatError):
+        store.serving(MODEL).verify()

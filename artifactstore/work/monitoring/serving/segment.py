@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactstore.errors import CorruptionError
+from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.model.digest import Digest
 from artifactstore.model.encoding import canonical_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FILE", "Segment", "encode", "metadata_of", "read_record", "read_table"]
+__all__ = ["FILE", "FORMAT", "Segment", "encode", "metadata_of", "read_record", "read_table"]
 
 FILE: Final = "segment.parquet"
+FORMAT: Final = 1
 _KEY: Final = b"artifactstore.serving"  # in the schema's metadata
 _FIELDS: Final = frozenset(
     {"stream", "number", "previous", "model", "start", "end", "rows", "lost", "refused", "not_sampled", "closed"}
@@ -66,6 +67,7 @@ def read_record(file: Any, what: str) -> dict[str, Any]:
 
     Raises:
         CorruptionError: it is not a segment.
+        FormatError: it was written by a newer version.
     """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -77,6 +79,10 @@ def read_record(file: Any, what: str) -> dict[str, Any]:
         raise CorruptionError(f"{what} is not a segment of an inference log: {str(error)[:200]}") from error
     if not isinstance(found, dict) or not {*found} >= _FIELDS:
         raise CorruptionError(f"{what} is not a segment of an inference log: its record lacks fields")
+    if found.get("format") != FORMAT:
+        raise FormatError(
+            f"{what} has format {found.get('format')!r} of inference logs, and this version reads {FORMAT}: update it"
+        )
     return found
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from artifactstore.errors import CorruptionError
+from artifactstore.errors import CorruptionError, FormatError
 from artifactstore.runtime.atomic_files import durable
 from artifactstore.work.monitoring.serving.segment import FILE, Segment, read_record
 
@@ -148,7 +148,7 @@ def left_behind(folder: Path, own: str) -> Iterator[Iterator[tuple[Path, dict[st
             except OSError:
                 continue  # its process lives
             for path in sorted(stream.glob(f"*/{FILE}")):
-                with suppress(CorruptionError):
+                with suppress(CorruptionError, FormatError):
                     yield path, read_record(path, str(path))
             if not any(stream.glob(f"*/{FILE}")):
                 shutil.rmtree(stream, ignore_errors=True)

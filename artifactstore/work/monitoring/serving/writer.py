@@ -13,7 +13,7 @@ from artifactstore.errors import ArtifactStoreError, ConflictError, NotFoundErro
 from artifactstore.runtime.threads import until
 from artifactstore.work.monitoring.serving.intake import Counts, Intake, Settings, warn
 from artifactstore.work.monitoring.serving.rows import Rows
-from artifactstore.work.monitoring.serving.segment import Segment, encode, metadata_of
+from artifactstore.work.monitoring.serving.segment import FORMAT, Segment, encode, metadata_of
 from artifactstore.work.monitoring.serving.spool import Spool, left_behind
 from artifactstore.work.put.put import put
 from artifactstore.work.runs.run import Run
@@ -170,7 +170,7 @@ class Writer:
     def _add(self, table: Any, roles: dict[str, str], counts: Counts, *, closed: bool) -> None:
         times = table.column("_time").cast("int64").to_pylist() or [time.time_ns() // 1000]
         record = {
-            "format": 1,
+            "format": FORMAT,
             "stream": self._stream,
             "parent": self._parent,
             "number": self._number,
