@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,10 @@ import scale
 from report import machine, own_process, table, write_section
 
 import artifactstore
-from artifactstore.journal.segments import Sealed, list_derived, list_segments
+from artifactstore.backend.local.backend import LocalBackend
+from artifactstore.errors import AlreadyExistsError
+from artifactstore.journal.chain import entry_key
+from artifactstore.journal.segments import Sealed, list_derived, list_segments, read_raw
 from artifactstore.maintenance.extend import Publisher
 from artifactstore.testing.backends import CountingBackend
 from artifactstore.testing.latency import LatencyBackend
@@ -48,6 +52,7 @@ def main() -> int:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         scale.make(place, -(-asked.entries // 3))
+    _fill(place)
     if not (place / "published").exists():
         own_process("publish")  # stopped, it goes on where it was
     found = {what: value for part in ("disk", "link") for what, value in own_process(part).items()}
@@ -61,6 +66,16 @@ def main() -> int:
     if asked.write:
         write_section(asked.write, "A newcomer to a long history", text)
     return 1 if missed and asked.check else 0
+
+
+def _fill(place: Path) -> None:
+    """Write the newest entries as objects, too: `scale.py` has them in segments alone, and the few behind a snapshot are read one by one."""
+    backend = LocalBackend(place / "store")
+    segments = sorted(list_segments(backend), key=lambda one: one.last)[-2:]
+    for one in segments:
+        for seq, raw in enumerate(read_raw(backend.read(one.key), one, None) or (), one.first):
+            with suppress(AlreadyExistsError):
+                backend.create(entry_key(seq), raw)
 
 
 def publish(place: Path) -> dict[str, float]:
