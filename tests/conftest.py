@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from artifactstore.work.runs import json_safe
 from artifactstore.work.runs.capture import program
 from tests.unsynced import unsync
 
@@ -49,13 +50,19 @@ _SEEN: dict[str, object] = {}  # modules that were looked at, by name
 @pytest.fixture(autouse=True)
 def _passed_over() -> None:
     """No run of a test counts modules that other tests have imported, from their temporary folders, as part of its program."""
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if _SEEN.get(name) is module:
             continue
         path = getattr(module, "__dict__", {}).get("__file__")
         if isinstance(path, str) and "site-packages" not in path and not path.startswith((sys.base_prefix, *program.PASSED)):
             program.PASSED.append(path)
         _SEEN[name] = module
+
+
+@pytest.fixture(autouse=True)
+def _warned_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning that a process gives once for each parameter was not given by an earlier test."""
+    monkeypatch.setattr(json_safe, "_warned", set())
 
 
 @pytest.fixture(scope="session", autouse=True)

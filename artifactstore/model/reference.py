@@ -28,7 +28,7 @@ _LIKE_VERSION: Final = re.compile(r"v[0-9]+", re.ASCII)  # v0 and v007 are not v
 _LEAST: Final = 6  # digits of a digest that are enough where only one artifact begins so
 _HEX: Final = rf"[0-9a-f]{{{_LEAST},64}}"
 _DIGEST: Final = re.compile(rf"(blake3|sha256):({_HEX})(?:/(.+))?", re.ASCII | re.DOTALL)
-_LIKE_DIGEST: Final = re.compile(r"(?:[^:@/]+(?:/[^:@/]+)*@)?(?:blake3|sha256):([^/]*)(?:/.*)?", re.ASCII | re.DOTALL)
+_LIKE_DIGEST: Final = re.compile(r"(?:[^:@/]+(?:/[^:@/]+)*@)?(?:blake3|sha256):([^/:@]*)(?:/.*)?", re.ASCII | re.DOTALL)
 _SELECTED: Final = re.compile(
     rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::({_SEGMENT})|@(blake3|sha256):({_HEX}))(?:/(.+))?", re.ASCII | re.DOTALL
 )
