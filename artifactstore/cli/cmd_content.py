@@ -132,8 +132,9 @@ def get(
     """Get an artifact's files, verified. Prints their path. REF may be a pointer file."""
     from artifactstore.work.get.get import get as get_files  # noqa: PLC0415 - objects are written as their files here
 
-    ref, store = from_pointer(ref, store)
+    ref, store, check = from_pointer(ref, store)
     with opened(store, "r", at=at) as store_:
+        check(store_)
         session = store_._session  # noqa: SLF001
         if to is None and session.cache is None:
             raise InvalidInputError("no cache is available for the files: pass the folder to write into")

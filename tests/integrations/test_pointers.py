@@ -158,6 +158,21 @@ def test_an_edited_pointer_is_refused(store: Store, repository: Path, kind: str)
     assert (repository / "model.bin").read_bytes() == b"weights"
 
 
+@pytest.mark.parametrize(("before", "after"), [(b'"files":1', b'"files":2'), (b'"bytes":7', b'"bytes":8')])
+def test_a_pointer_whose_other_fields_were_edited_is_refused_once_the_artifact_is_known(
+    store: Store, repository: Path, tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    pointers.track(store, "model.bin")
+    file = repository / "model.bin.artifact"
+    file.write_bytes(file.read_bytes().replace(before, after))
+    for use in (lambda one: pointers.compare(store, [one]), lambda one: pointers.checkout(store, [one], overwrite=True)):
+        with pytest.raises(CorruptionError, match=r"the artifact has 1 and 7"):
+            use(file)
+    assert cli(["get", str(file), str(tmp_path / "out"), "--store", store.url]) == 5
+    assert not (tmp_path / "out").exists()
+    assert (repository / "model.bin").read_bytes() == b"weights"
+
+
 def test_line_ends_of_windows_do_not_matter(store: Store, repository: Path) -> None:
     pointers.track(store, "model.bin")
     file = repository / "model.bin.artifact"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from artifactstore.cli import printing
 
@@ -24,11 +25,15 @@ def pointed_store(given: str | None, named: Callable[[], str | None]) -> str | N
     return found
 
 
-def from_pointer(ref: str, store: str | None) -> tuple[str, str | None]:
-    """Return the reference and the store of a pointer file that was passed in the place of a reference; others as they are."""
+def from_pointer(ref: str, store: str | None) -> tuple[str, str | None, Callable[[Any], None]]:
+    """Return the reference and the store of a pointer file that was passed in the place of a reference; others as they are.
+
+    The last part checks in the open store what else the pointer says.
+    """
     if not ref.endswith((".artifact", ".artifact.json")) or not os.path.isfile(ref):  # noqa: PTH113 - before pathlib's import
-        return ref, store
-    from artifactstore.integrations.pointers.pointer import read  # noqa: PLC0415 - only for a pointer
+        return ref, store, lambda _: None
+    from artifactstore.integrations.pointers.pointer import check, read  # noqa: PLC0415 - only for a pointer
 
     pointer = read(ref)
-    return pointer.ref, pointed_store(store, lambda: pointer.store)
+    where = pointed_store(store, lambda: pointer.store)
+    return pointer.ref, where, lambda opened: check(pointer, opened.artifact(pointer.ref), ref)

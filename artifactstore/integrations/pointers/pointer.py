@@ -10,7 +10,7 @@ from typing import Any, Final
 from artifactstore.errors import BackendError, CorruptionError, FormatError, NotFoundError
 from artifactstore.runtime.atomic_files import replace_whole
 
-__all__ = ["SUFFIXES", "Pointer", "is_pointer", "read", "write"]
+__all__ = ["SUFFIXES", "Pointer", "check", "is_pointer", "read", "write"]
 
 SUFFIXES: Final = (".artifact.json", ".artifact")
 _FORM: Final = 1  # of the files that this library writes and reads
@@ -117,6 +117,19 @@ def read(path: str | os.PathLike[str]) -> Pointer:
     if not same:
         raise _damaged(target, "its bytes differ from those that were written")
     return pointer
+
+
+def check(pointer: Pointer, artifact: Any, path: str | os.PathLike[str]) -> None:
+    """Check what a pointer file says of an artifact beside its digest.
+
+    Raises:
+        CorruptionError: the artifact has other numbers of files or bytes: the file was edited.
+    """
+    if (pointer.files, pointer.bytes) != (artifact.count, artifact.size):
+        said = (
+            f"it says {pointer.files} files and {pointer.bytes} bytes, and the artifact has {artifact.count} and {artifact.size}"
+        )
+        raise _damaged(Path(path), said)
 
 
 def _damaged(path: Path, why: str) -> CorruptionError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
-from artifactstore.integrations.pointers.pointer import SUFFIXES, Pointer, is_pointer, read, write
+from artifactstore.integrations.pointers.pointer import SUFFIXES, Pointer, check, is_pointer, read, write
 from artifactstore.integrations.recognised import recognised
 from artifactstore.runtime.atomic_files import staged
 from artifactstore.store import Store
@@ -80,7 +80,7 @@ def compare(store: Store, paths: Sequence[str | os.PathLike[str]] = ()) -> list[
         NotFoundError: a path has no pointer, or the store lacks an artifact.
         CorruptionError: a pointer file was edited.
     """
-    return [_compared(store, working, read(pointer)) for working, pointer in _found(paths)]
+    return [_compared(store, working, pointer) for working, pointer in _found(paths)]
 
 
 def checkout(store: Store, paths: Sequence[str | os.PathLike[str]] = (), *, overwrite: bool = False) -> list[Tracked]:
@@ -145,7 +145,9 @@ def _bring(store: Store, one: Tracked) -> None:
             raise
 
 
-def _compared(store: Store, working: Path, pointer: Pointer) -> Tracked:
+def _compared(store: Store, working: Path, file: Path) -> Tracked:
+    pointer = read(file)
+    check(pointer, store.artifact(pointer.ref), file)
     if not os.path.lexists(working):
         return Tracked(working, pointer, "missing")
     changes = len(store.status(os.fspath(working), against=pointer.ref)[0].diff)
