@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -97,9 +98,18 @@ class Slurm:
         end = time.monotonic() + seconds
         while (found := self.state(job)) not in states:
             assert time.monotonic() < end, f"the job {job} is {found}: {(self.folder / f'{job}.out').read_text()}"
-            if found == "PENDING":
+            if found == "PENDING" and not _is_there(job):  # else it would begin while its last try ends, and fail
                 self.command("scontrol", "update", f"JobId={job}", "StartTime=now")
             time.sleep(0.2)
+
+
+def _is_there(job: str) -> bool:
+    """Return whether a process of Slurm's still belongs to a job."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
+                return True
+    return False
 
 
 @pytest.fixture(scope="session")

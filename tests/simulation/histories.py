@@ -149,6 +149,7 @@ class Historical(Scenario):
     def __init__(self, seed: int) -> None:
         super().__init__(seed, Habits(mode="alone"), with_reference=False)
         self.publishing = self.keeping = False
+        self.freed: set[int] = set()  # entries that others took for free, since a disk had lost what was there
         self.spill = random.Random(seed + 9).choice([300, 300, 2**20])
         checker = self.main.checker
         self.digests = {0: str(checker.digest)}  # entry → the digest of its bytes as they were written
@@ -211,7 +212,9 @@ class Historical(Scenario):
             return  # what it was
         if data is not None and key in self.main.checker.decayed:
             if verb == "create" and owner not in self.menders and key not in self.world.objects:
-                return  # a late request of a lost race, whose number a disk has freed
+                if key.startswith("journal/"):
+                    self.freed.add(int(key[-17:-5]))
+                return  # of who has not seen the entry whose number a disk has freed: nothing tells it before the next look
             raise Violation(f"9: {owner} puts other bytes in the place of {key}, which is damaged")
         super()._before(verb, key, owner, data)
 
@@ -231,6 +234,10 @@ class Historical(Scenario):
             raise Violation(f"9: {sorted(self.main.checker.decayed)} stay damaged, though a copy has them")
         for one in [*self.everybody, self.process()]:
             self.world.prepare("reader", lambda one=one: self._reads(one))  # type: ignore[misc]
+        for place in self.places.values():
+            for marker, told in place.told.items():
+                if told in self.freed and not place.checker.effects.get(marker):
+                    place.told[marker] = "unknown"  # what was there came back in its place
         super().finish()
 
     def _reads(self, process: Keeper) -> None:
