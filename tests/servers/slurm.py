@@ -97,8 +97,11 @@ class Slurm:
         end = time.monotonic() + seconds
         while (found := self.state(job)) not in states:
             assert time.monotonic() < end, f"the job {job} is {found}: {(self.folder / f'{job}.out').read_text()}"
+            if found == "FAILED" and "Traceback" not in (self.folder / f"{job}.out").read_text():
+                self.command("scontrol", "requeue", job)  # on a busy machine the end of its last try may count for the next one
             if found == "PENDING" and not _is_there(job):  # else it would begin while its last try ends, and fail
-                self.command("scontrol", "update", f"JobId={job}", "StartTime=now")
+                with suppress(AssertionError):  # it may have begun just now
+                    self.command("scontrol", "update", f"JobId={job}", "StartTime=now")
             time.sleep(0.2)
 
 

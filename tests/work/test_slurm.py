@@ -70,7 +70,10 @@ def test_a_requeued_job_goes_on_from_its_last_step(slurm: Slurm, tmp_path: Path,
     assert made == [*range(1, len(made) + 1)], "no step is lost, none is made twice"
     (run,) = store.runs()
     assert (run.id, run.status) == (f"slurm-{job}", "finished")
-    assert [(one["SLURM_JOB_ID"], one.get("SLURM_RESTART_COUNT", "0")) for one in run.jobs] == [(job, n) for n in "012"]
+    assert {one["SLURM_JOB_ID"] for one in run.jobs} == {job}
+    restarts = [int(one.get("SLURM_RESTART_COUNT", "0")) for one in run.jobs]
+    assert restarts == sorted({*restarts}), restarts
+    assert len(restarts) >= 3
     state: Any = store.get("train/checkpoint")
     assert state["seen"] == made
     assert len([one for one in store.versions("train/checkpoint") if not one.removed]) == 5
