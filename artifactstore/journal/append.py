@@ -250,16 +250,17 @@ class Appender:
         turns, journal = self._turns, self.journal
         jobs: list[Callable[[], None]] = []
         for ticket in good:
-            if not self._may_be_adopted(ticket, head):
+            with journal.lock:
+                adoptable = ticket.is_adoptable(journal.fold, head)
+            if not adoptable:
                 # Not at each try: it takes a request, in which one that heeds nothing appends again.
                 if turns.lost and turns.lost % YIELD_AFTER == 0 and not ticket.yielded:
                     ticket.yielded, ticket.record["base"] = True, head
                     jobs.append(partial(self._ask, ticket))
                 continue
             with journal.lock:
-                # Once is enough, until a clean-up makes it void, or its alias is moved. It must be valid by itself: whoever appends
-                # it may not have what it depends on.
-                posted = ticket.posted >= max(0, journal.fold.header["condemned"]) and self._may_be_adopted(ticket, ticket.posted)
+                # Once is enough. It must be valid by itself: whoever appends it may not have what it depends on.
+                posted = ticket.is_posted(journal.fold)
                 if posted or journal.head != head or journal.fold.predict([self._judged(ticket, head)], now)[0] is not None:
                     continue
                 if ticket.posted < 0 and ticket.tried <= head and head - ticket.record["birth"] >= INBOX_FOLDER:
@@ -277,10 +278,6 @@ class Appender:
             jobs[-1]()
             for one in sent:
                 one.result()
-
-    def _may_be_adopted(self, ticket: Ticket, base: int) -> bool:
-        with self.journal.lock:
-            return bool(ticket.record["adoptable"]) and not self.journal.fold.overtaken({**ticket.complete(), "base": base})
 
     def _post_one(self, ticket: Ticket, before: int) -> None:
         try:

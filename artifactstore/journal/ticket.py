@@ -75,6 +75,14 @@ class Ticket:
         lost = fold.lost({**self.complete(), "checked": self.checked}) if self.posted >= 0 else None
         self.committed = Committed(self.txn, seq, lost)
 
+    def is_adoptable(self, fold: Any, base: int) -> bool:
+        """Return whether another writer may append it as it is, posted with this base; the fold must not change meanwhile."""
+        return bool(self.record["adoptable"]) and not fold.overtaken({**self.complete(), "base": base})
+
+    def is_posted(self, fold: Any) -> bool:
+        """Return whether the inbox has it as others may append it: no clean-up has made it void, and its alias was not moved since."""
+        return self.posted >= max(0, fold.header["condemned"]) and self.is_adoptable(fold, self.posted)
+
     def complete(self) -> dict[str, Any]:
         """Return the transaction with all its facts, as the fold judges it."""
         return {**self.record, "facts": self.facts}

@@ -14,7 +14,7 @@ from artifactstore import Store
 from artifactstore.cli import progress as command_progress
 from artifactstore.display import progress
 from artifactstore.display.progress import Meter, in_log, in_notebook, is_long
-from artifactstore.work.session import session as sessions
+from artifactstore.work.session.core import watch_in_notebook
 
 
 class Clock:
@@ -141,7 +141,7 @@ def test_gets_and_checks_in_a_kernel_know_their_totals(
 
 
 def test_a_script_stays_quiet_and_pays_nothing(tmp_path: Path):
-    assert sessions._watch("get", 10**12) is sessions._watch("put", 10**12, 10**6)
+    assert watch_in_notebook("get", 10**12) is watch_in_notebook("put", 10**12, 10**6)
     script = (
         "import sys, artifactstore\n"
         f"s = artifactstore.open({str(tmp_path / 'store')!r}, cache=None); s.put(b'x' * 9_000_000, 'n'); s.get('n')\n"

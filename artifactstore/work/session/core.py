@@ -1,5 +1,6 @@
 """State of an existing store: its journal, fold and caches."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,10 +19,23 @@ if TYPE_CHECKING:
     from artifactstore.journal.append import Appender
     from artifactstore.maintenance.extend import Publisher
 
-__all__ = ["Core", "Watch"]
+__all__ = ["Core", "Watch", "watch_in_notebook"]
 
 T = TypeVar("T")
 Watch = Callable[..., Callable[..., None]]  # (operation, bytes in all[, files in all]) → called with (bytes done[, files done])
+
+
+def watch_in_notebook(what: str, total: int, files: int = 0) -> Callable[..., None]:
+    """Watch an operation: in a notebook's kernel one that takes long is shown; a script stays quiet."""
+    if "IPython" not in sys.modules:
+        return _unseen
+    from artifactstore.display.progress import in_notebook, is_long, notebook  # noqa: PLC0415 - only in notebooks
+
+    return in_notebook(what, total, files) if is_long(total, files) and notebook() is not None else _unseen
+
+
+def _unseen(_size: int, _files: int = 0) -> None:
+    """Show nothing."""
 
 
 class Core:

@@ -4,7 +4,6 @@ Connects lazily: opening reads `store.json` only, and the first write creates it
 """
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from artifactstore.runtime.local_files import may_write, write_gitignore
 from artifactstore.runtime.remarks import remark
 from artifactstore.work.session.as_of import is_first, state_at
 from artifactstore.work.session.caches import FoldCache, LastHead
-from artifactstore.work.session.core import Core, Watch
+from artifactstore.work.session.core import Core, Watch, watch_in_notebook
 from artifactstore.work.session.forgetting import forget_condemned
 from artifactstore.work.session.fork import ScratchStore
 from artifactstore.work.session.offline import OfflineFallback
@@ -45,19 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 T = TypeVar("T")
-
-
-def _watch(what: str, total: int, files: int = 0) -> Callable[..., None]:
-    """Watch an operation: in a notebook's kernel one that takes long is shown; a script stays quiet."""
-    if "IPython" not in sys.modules:
-        return _unseen
-    from artifactstore.display.progress import in_notebook, is_long, notebook  # noqa: PLC0415 - only in notebooks
-
-    return in_notebook(what, total, files) if is_long(total, files) and notebook() is not None else _unseen
-
-
-def _unseen(_size: int, _files: int = 0) -> None:
-    """Show nothing."""
 
 
 class Session:
@@ -93,7 +79,7 @@ class Session:
         self.backend = self._offline.backend
         self.view: State | None = None
         self.mirrors = mirrors
-        self.watch: Watch = _watch
+        self.watch: Watch = watch_in_notebook
         self._core: Core | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()

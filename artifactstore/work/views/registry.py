@@ -227,14 +227,13 @@ class Registry:
         """Compare a table with the one that is expected: `store.registry.drift("churn/train", "churn/today", {"psi.max": "<= 0.2"})`.
 
         The report (docs/how-to/drift.md has its fields) is stored as an artifact of kind `report`, made in the role `drift` by a run
-        that used both tables and the model, so that gates can ask for it. Memory is bounded, however long the tables are.
+        that used both tables and the model, so that gates can ask for it; it is true if every rule holds. Memory is bounded.
 
         Args:
             reference: what is expected, such as the training data: a reference, a table of pandas, polars or pyarrow, a `Path` of
                 a Parquet or CSV file, or a profile (`Artifact.profile`).
             current: what came, likewise.
-            rules: field → `OP NUMBER`, as gates have it: `{"psi.max": "<= 0.2", "amount.ks": "<= 0.1"}`; or a list of texts such as
-                `psi.max <= 0.2`. A field that cannot be measured meets no rule.
+            rules: field → `OP NUMBER`, as gates have it, or texts such as `amount.ks <= 0.1`; what cannot be measured meets none.
             name: of the report; by default `<name of the model>/drift`, and without a model it has only a digest.
             columns: only these; by default all of the reference, except for labels.
             labels: column with the truth → column with the prediction, as in `{"churned": "score"}`.
@@ -242,9 +241,6 @@ class Registry:
             reason: why, for the audit trail.
             exact: read all rows; False: of stored tables that have a profile, compare that.
             record: whether the report is stored; by default if the store may be written.
-
-        Returns:
-            The report: true if every rule holds; it prints as text, and shows itself in notebooks.
 
         Raises:
             NotFoundError: no such artifact.
