@@ -1,4 +1,4 @@
-"""A long history opens at once: the first `names()` of a new process that knows nothing, of a history in which nobody ran a command.
+"""A long history opens at once: the first `names()` of a new process that knows nothing, of a history for which no command was run.
 
     python benchmarks/newcomer.py --folder DIR [--entries 1000000] [--check] [--write benchmarks/results.md]
 
