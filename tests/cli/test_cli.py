@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from typer.main import get_command, get_command_name
 
-from artifactstore.cli import main, runner
+from artifactstore.cli import runner
 from artifactstore.cli.options import app
 from artifactstore.cli.process import EXIT_CODES
 from artifactstore.display.values import counted
 from artifactstore.errors import ArtifactStoreError
+from tests.cli.conftest import Call
 
 
 def subclasses(kind: type[ArtifactStoreError]) -> set[type[ArtifactStoreError]]:
@@ -34,16 +35,9 @@ def test_every_error_has_its_exit_code():
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+def run(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setenv("ARTIFACTSTORE_URL", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(list(arguments))
-        said = capfd.readouterr()
-        return code, said.out, said.err
-
     return call
 
 

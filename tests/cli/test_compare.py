@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import artifactstore
-from artifactstore.cli import main
+from tests.cli.conftest import Call
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+def call(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """A folder `data` that was put as raw, a folder `raw`, and a function that runs a command there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARTIFACTSTORE_URL", str(tmp_path / "store"))
@@ -19,14 +19,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         Path(name, "a.csv").write_text("1\n")
     artifactstore.open().put("data", "raw")
     Path("raw/a.csv").write_text("2\n")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(list(words))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+    return call
 
 
 SAME, OTHER = (0, "no differences, 1 unchanged\n"), (1, "~ a.csv\n1 changed, 0 unchanged\n")

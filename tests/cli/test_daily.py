@@ -14,6 +14,7 @@ import artifactstore
 from artifactstore import RunInfo
 from artifactstore.catalog.runs import Selection
 from artifactstore.cli import main, printing
+from tests.cli.conftest import Call
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +42,9 @@ def _train(store: artifactstore.Store) -> None:
 
 
 @pytest.fixture
-def call(trained: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+def call(call: Call, trained: str, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setenv("ARTIFACTSTORE_URL", trained)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(list(words))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+    return call
 
 
 def test_one_record_says_where_a_model_came_from(call):

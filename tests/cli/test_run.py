@@ -7,35 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import artifactstore
-from artifactstore.cli import main
 from artifactstore.cli.options import pairs
 from artifactstore.cli.running.child import PrintedMetrics
 from artifactstore.cli.running.cmd_run import _nested
 from artifactstore.errors import InvalidInputError
-
-Call = Callable[..., tuple[int, str, str]]
+from tests.cli.conftest import Call
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+def call(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setenv("ARTIFACTSTORE_URL", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
     artifactstore.open().put({"rows": 3}, "churn/raw")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(list(words))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+    return call
 
 
 def printing(text: str) -> list[str]:

@@ -4,17 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import artifactstore
-from artifactstore.cli import main
 from artifactstore.store import Store
+from tests.cli.conftest import Call
 
-Call = Callable[..., tuple[int, str, str]]
 GIT = ("git", "-c", "user.name=ann", "-c", "user.email=ann@example")
 
 
@@ -46,17 +44,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def commit() -> None:
     git("add", "-A")
     git("commit", "-qm", "code")
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Call:
-    def run(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(list(words))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return run
 
 
 def strictly(
