@@ -82,6 +82,7 @@ def _store(store: str | None, values: dict[str, str], step: str) -> str | None:
     if step not in {"checkout", "check-pointers"}:
         return given
     from artifactstore.cli.exchange.pointed import pointed_store  # noqa: PLC0415 - as above
+    from artifactstore.cli.pipeline.steps import lines  # noqa: PLC0415 - as above
     from artifactstore.integrations import pointers  # noqa: PLC0415 - as above
 
-    return pointed_store(given, lambda: pointers.store_of(values.get("path", "").splitlines()))
+    return pointed_store(given, lambda: pointers.store_of(lines(values, "path")))

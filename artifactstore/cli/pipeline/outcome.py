@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from xml.etree import ElementTree as ET
 
 from artifactstore.cli.github import annotate, summarize
+from artifactstore.display.junit import junit_xml
 from artifactstore.printable import markdown, visible
 
 __all__ = ["Check", "Outcome", "publish"]
@@ -91,14 +91,12 @@ class Outcome:
         if self.junit is not None:
             return self.junit
         rows = self.checks or [Check(self.do, self.code == 0, self.title)]
-        failures = sum(not one.ok for one in rows)
-        name = visible(f"artifactstore {self.do}")
-        suite = ET.Element("testsuite", name=name, tests=str(len(rows)), failures=str(failures), errors="0")
-        for one in rows:
-            case = ET.SubElement(suite, "testcase", classname=name, name=visible(one.name))
-            if not one.ok:
-                ET.SubElement(case, "failure", message=visible(one.text)).text = visible(one.text)
-        return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+        name = f"artifactstore {self.do}"
+        return junit_xml(name, name, [(one.name, one.ok, one.text) for one in rows])
+
+    def to_dotenv(self) -> str:
+        """Return the outputs as variables of later jobs, as GitLab's dotenv reports have them."""
+        return _lines((_LATER[key], value) for key, value in self.outputs.items())
 
 
 def publish(outcome: Outcome, *, junit: str | None, dotenv: str | None, to_stderr: bool) -> None:
@@ -121,11 +119,10 @@ def publish(outcome: Outcome, *, junit: str | None, dotenv: str | None, to_stder
             annotate(f"artifactstore {outcome.do}: {one.name}", one.text, to_stderr=to_stderr)
 
     # Last: what was done is known even if a folder for one of these cannot be written.
-    files = [(dotenv, _lines((_LATER[key], value) for key, value in outcome.outputs.items())), (junit, outcome.to_junit())]
-    for path, text in files:
+    for path, text in ((dotenv, outcome.to_dotenv), (junit, outcome.to_junit)):
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text(), encoding="utf-8")
 
 
 def _lines(pairs: Iterable[tuple[str, str]]) -> str:

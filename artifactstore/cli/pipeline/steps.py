@@ -11,7 +11,7 @@ from artifactstore.errors import InvalidInputError
 if TYPE_CHECKING:
     from artifactstore.store import Store
 
-__all__ = ["STEPS", "VARIABLES", "of_verdict", "variable_of"]
+__all__ = ["STEPS", "VARIABLES", "lines", "of_verdict"]
 
 Values = Mapping[str, str]
 # Input → its variable. The composite action and the template for GitLab set them; an empty one is not set.
@@ -37,11 +37,6 @@ VARIABLES: Final = {
 }
 
 
-def variable_of(name: str) -> str:
-    """Return where an input is set, for a message."""
-    return f"`{name}` of the action, or ${VARIABLES[name]}"
-
-
 def _needed(values: Values, do: str, *names: str) -> list[str]:
     """Return values that a step cannot do without.
 
@@ -50,7 +45,8 @@ def _needed(values: Values, do: str, *names: str) -> list[str]:
     """
     lacking = [name for name in names if name not in values]
     if lacking:
-        raise InvalidInputError(f"{do} needs {' and '.join(lacking)}: set {', '.join(map(variable_of, lacking))}")
+        where = ", ".join(f"`{name}` of the action, or ${VARIABLES[name]}" for name in lacking)
+        raise InvalidInputError(f"{do} needs {' and '.join(lacking)}: set {where}")
     return [values[name] for name in names]
 
 
@@ -58,8 +54,9 @@ def _given(values: Values, *names: str) -> dict[str, Any]:
     return {name: values[name] for name in names if name in values}
 
 
-def _paths(values: Values) -> list[str]:
-    return [line for line in values.get("path", "").splitlines() if line.strip()]
+def lines(values: Values, name: str) -> list[str]:
+    """Return the lines of an input that has one value a line; blank ones are left out."""
+    return [line for line in values.get(name, "").splitlines() if line.strip()]
 
 
 def _metrics(values: Values) -> dict[str, Any]:
@@ -69,9 +66,7 @@ def _metrics(values: Values) -> dict[str, Any]:
         InvalidInputError: a line has another form.
     """
     found: dict[str, float] = {}
-    for line in values.get("metrics", "").splitlines():
-        if not line.strip():
-            continue
+    for line in lines(values, "metrics"):
         name, sign, text = (part.strip() for part in line.partition("="))
         try:
             found[name] = float(text)
@@ -111,7 +106,7 @@ def _track(store: "Store", values: Values) -> Outcome:
 def _check_pointers(store: "Store", values: Values) -> Outcome:
     from artifactstore.integrations import pointers  # noqa: PLC0415 - as above
 
-    found = pointers.compare(store, _paths(values))
+    found = pointers.compare(store, lines(values, "path"))
     ok = all(one.state == "same" for one in found)
     checks = [
         Check(str(one.path), ok=one.state == "same", text=one.state + (f" ({one.changes} files)" if one.changes else ""))
@@ -127,7 +122,7 @@ def _check_pointers(store: "Store", values: Values) -> Outcome:
 def _checkout(store: "Store", values: Values) -> Outcome:
     from artifactstore.integrations import pointers  # noqa: PLC0415 - as above
 
-    brought = pointers.checkout(store, _paths(values))
+    brought = pointers.checkout(store, lines(values, "path"))
     checks = [Check(str(one.path), ok=True, text=f"brought: {one.pointer.name}:v{one.pointer.version}") for one in brought]
     only: dict[str, Any] = {"digest": brought[0].pointer.digest, "ref": brought[0].pointer.ref} if len(brought) == 1 else {}
     return Outcome("checkout", f"{len(brought)} working copies were brought", checks=checks, **only)
@@ -171,9 +166,8 @@ def _share(text: str) -> float:
 
 
 def _verify(store: "Store", values: Values) -> Outcome:
-    anchors = [line for line in values.get("anchor", "").splitlines() if line.strip()]
     more: dict[str, Any] = {"fraction": _share(values["fraction"])} if "fraction" in values else {}
-    report = store.verify(values.get("ref"), **_given(values, "level", "keys"), anchor=anchors or None, **more)
+    report = store.verify(values.get("ref"), **_given(values, "level", "keys"), anchor=lines(values, "anchor") or None, **more)
     bad = [one for one in report.findings if one.severity != "note"]
     checks = [Check(f"{one.severity}: {one.rule}", ok=False, text=one.what) for one in bad]
     checks += [Check(kind, ok=True, text=f"{count} checked") for kind, count in report.checked.items()]

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 from artifactstore.display.displayed import Displayed
-from artifactstore.printable import markdown, visible
+from artifactstore.display.junit import junit_xml
+from artifactstore.printable import markdown
 
 if TYPE_CHECKING:
     from artifactstore.display.outline import Block
@@ -123,24 +123,11 @@ class Verdict(Displayed):
 
     def to_junit(self) -> str:
         """Return it as JUnit XML: a test case for each condition."""
-        failures = sum(not one.ok for one in self.conditions)
-        suite = ET.Element(
-            "testsuite",
-            name=visible(f"gate {self.ref} {self.alias}"),
-            tests=str(len(self.conditions)),
-            failures=str(failures),
-            errors="0",
-        )
-        for number, one in enumerate(self.conditions, 1):
-            case = ET.SubElement(
-                suite,
-                "testcase",
-                classname=visible(f"{self.ref} {self.alias}"),
-                name=visible(f"{number}. {json.dumps(dict(one.rule), sort_keys=True)}"),
-            )
-            if not one.ok:
-                ET.SubElement(case, "failure", message=visible(one.text)).text = visible(one.text)
-        return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+        cases = [
+            (f"{number}. {json.dumps(dict(one.rule), sort_keys=True)}", one.ok, one.text)
+            for number, one in enumerate(self.conditions, 1)
+        ]
+        return junit_xml(f"gate {self.ref} {self.alias}", f"{self.ref} {self.alias}", cases)
 
     def _outline(self) -> "list[Block]":
         from artifactstore.display.outline import Line, Span, table_of  # noqa: PLC0415 - programs look at the values
