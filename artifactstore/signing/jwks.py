@@ -59,10 +59,14 @@ class Jwt:
         """The claim `sub`."""
         return str(self.claims["sub"])
 
+    def has_audience(self, audience: str) -> bool:
+        """Return whether an audience is the claim `aud`, or one of several there."""
+        given = self.claims.get("aud")
+        return audience in (given if isinstance(given, list) else [given])
+
     def is_for(self, audience: str) -> bool:
         """Return whether the token was issued for an audience, or with it as the nonce."""
-        given = self.claims.get("aud")
-        return audience in (given if isinstance(given, list) else [given]) or self.claims.get("nonce") == audience
+        return self.has_audience(audience) or self.claims.get("nonce") == audience
 
 
 def parse_jwt(token: Any) -> Jwt:

@@ -103,8 +103,8 @@ class OidcToken:
         verify_jwt(self._jwt, parse_jwks(jwks), time=time)
         if issuer is not None and self._jwt.issuer != issuer:
             raise InvalidInputError(f"the token is of {self._jwt.issuer[:200]}, expected {issuer}")
-        given = self._jwt.claims.get("aud")
-        if audience is not None and audience not in (given if isinstance(given, list) else [given]):
+        if audience is not None and not self._jwt.has_audience(audience):
+            given = self._jwt.claims.get("aud")
             raise InvalidInputError(f"the token was issued for {given!r:.100}, expected the audience {audience!r}")
         return self.claims
 

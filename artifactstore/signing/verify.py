@@ -217,11 +217,11 @@ def verify_identity(token: Jwt, keys: Keys, *, time: datetime, audience: str) ->
     for one in keys.issuers:
         if one.issuer != token.issuer:
             continue
-        wanted, given = one.audience or audience, token.claims.get("aud")
+        wanted = one.audience or audience
         if not one.names(token.subject):
             reasons[f"[{one.owner.name}] does not count for this subject"] = None
-        elif wanted not in (given if isinstance(given, list) else [given]):
-            reasons[f"it was issued for {given!r:.100}, expected the audience {wanted!r}"] = None
+        elif not token.has_audience(wanted):
+            reasons[f"it was issued for {token.claims.get('aud')!r:.100}, expected the audience {wanted!r}"] = None
         elif one.owner.until is not None and time > one.owner.until:
             reasons[f"[{one.owner.name}] has expired"] = None
         else:
