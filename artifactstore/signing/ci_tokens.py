@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from artifactstore.errors import BackendError, InvalidInputError
+from artifactstore.runtime.redirects import without_redirects
 
 __all__ = ["SOURCES", "can_request", "given_token", "request_token"]
 
@@ -67,9 +68,8 @@ def request_token(audience: str) -> str:
     call = urllib.request.Request(  # noqa: S310 - its scheme was checked
         joined, headers={"Authorization": f"Bearer {os.environ[_BEARER]}", "Accept": "application/json"}
     )
-    opener = urllib.request.build_opener(_no_redirects())
     try:
-        with opener.open(call, timeout=_SECONDS) as answer:
+        with without_redirects().open(call, timeout=_SECONDS) as answer:
             found: Any = json.loads(answer.read(_LARGEST + 1))
     except urllib.request.HTTPError as error:
         transient = error.code in {408, 429} or error.code >= 500
@@ -85,15 +85,3 @@ def request_token(audience: str) -> str:
     if not isinstance(token, str) or not token:
         raise BackendError(f"{parts.hostname} gives this job no token: its answer has none")
     return token
-
-
-def _no_redirects() -> Any:
-    import urllib.request  # noqa: PLC0415 - as above
-
-    class NoRedirects(urllib.request.HTTPRedirectHandler):
-        """A redirect would take the job's credentials to another host."""
-
-        def redirect_request(self, *_args: Any, **_more: Any) -> None:
-            return None
-
-    return NoRedirects

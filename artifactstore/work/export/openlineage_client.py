@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from artifactstore.errors import BackendError, InvalidInputError
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.version import VERSION
+from artifactstore.runtime.redirects import without_redirects
 
 __all__ = ["endpoint_of", "is_disabled", "send"]
 
@@ -53,13 +54,7 @@ def send(url: str, events: Sequence[Mapping[str, Any]], key: str | None = None) 
     import urllib.error  # noqa: PLC0415 - loads the whole of http, only where something is sent
     import urllib.request  # noqa: PLC0415
 
-    class NoRedirects(urllib.request.HTTPRedirectHandler):
-        """Follows no redirect: that would turn the POST into a GET, and send the key elsewhere."""
-
-        def redirect_request(self, *_: Any) -> None:
-            return None
-
-    opener = urllib.request.build_opener(NoRedirects)
+    opener = without_redirects()
     headers = {"Content-Type": "application/json", "User-Agent": f"artifactstore/{VERSION}"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
