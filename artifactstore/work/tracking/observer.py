@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ["EVENTS", "NOT_DATA", "READS", "SYSTEM", "database_of", "is_by", "is_read", "words_of"]
+__all__ = ["EVENTS", "NOT_DATA", "READS", "SYSTEM", "database_of", "is_by", "is_read", "report", "words_of"]
 
 READS = "ARTIFACTSTORE_READS"  # the file to which watched programs report
 EVENTS = frozenset({"open", "sqlite3.connect", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn"})
@@ -66,6 +66,19 @@ def is_by(frame: FrameType | None, prefixes: tuple[str, ...]) -> bool:
     return False
 
 
+def report(target: str, *fields: str) -> None:
+    """Append a record to the file of a run, in one write; nothing if the run has ended, which removes the file."""
+    line = b" ".join(os.fsencode(one).hex().encode() for one in fields) + b"\n"
+    try:
+        fd = os.open(target, os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return
+    try:
+        os.write(fd, line)
+    finally:
+        os.close(fd)
+
+
 class _Observer:
     """Reports what this process opens and starts, from now on; each line of the file is a record of hexadecimal fields."""
 
@@ -92,15 +105,7 @@ class _Observer:
         if fields in self.seen or len(self.seen) > _MOST:
             return
         self.seen.add(fields)
-        line = b" ".join(os.fsencode(one).hex().encode() for one in fields) + b"\n"
-        try:
-            fd = os.open(self.target, os.O_WRONLY | os.O_APPEND)
-        except OSError:
-            return  # the run has ended
-        try:
-            os.write(fd, line)
-        finally:
-            os.close(fd)
+        report(self.target, *fields)
 
     def hook(self, event: str, args: Sequence[Any]) -> None:
         if event in EVENTS:

@@ -83,15 +83,5 @@ class WatchedPrograms:
 
 def report_known(path: Path) -> None:
     """Report, in a watched program, that a file or folder came from the store."""
-    target = os.environ.get(observer.READS)
-    if not target:
-        return
-    line = b" ".join(os.fsencode(one).hex().encode() for one in ("known", path.absolute())) + b"\n"
-    try:
-        fd = os.open(target, os.O_WRONLY | os.O_APPEND)
-    except OSError:
-        return
-    try:
-        os.write(fd, line)
-    finally:
-        os.close(fd)
+    if target := os.environ.get(observer.READS):
+        observer.report(target, "known", str(path.absolute()))
