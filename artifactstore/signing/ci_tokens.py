@@ -72,6 +72,7 @@ def request_token(audience: str) -> str:
         with without_redirects().open(call, timeout=_SECONDS) as answer:
             found: Any = json.loads(answer.read(_LARGEST + 1))
     except urllib.request.HTTPError as error:
+        error.close()  # it has the connection
         transient = error.code in {408, 429} or error.code >= 500
         raise BackendError(f"{parts.hostname} gives this job no token: it answers {error.code}", transient=transient) from None
     except (OSError, http.client.HTTPException) as error:

@@ -84,7 +84,8 @@ def send(url: str, events: Sequence[Mapping[str, Any]], key: str | None = None) 
 def _error_body(error: IO[bytes]) -> str:
     """Return the server's error text, shortened."""
     try:
-        text = error.read(300).decode(errors="replace").strip()
+        with error:  # it has the connection
+            text = error.read(300).decode(errors="replace").strip()
     except OSError:
         return ""
     return f": {' '.join(text.split())}" if text else ""
