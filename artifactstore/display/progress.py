@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from artifactstore.display.html_renderer import element
 from artifactstore.display.values import counted, duration, format_size
 
 __all__ = ["LEAST", "MANY", "Meter", "in_log", "in_notebook", "is_long", "notebook"]
@@ -116,6 +115,8 @@ def notebook() -> Any:
 def in_notebook(what: str, total: int, files: int, *, clock: Callable[[], float] = time.monotonic) -> Meter:
     """Return a meter that shows a bar below the cell, which needs no widgets."""
     from importlib import import_module  # noqa: PLC0415 - only in notebooks
+
+    from artifactstore.display.html_renderer import element  # noqa: PLC0415 - as above
 
     display: Any = import_module("IPython.display").display
 

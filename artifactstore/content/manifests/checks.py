@@ -12,12 +12,11 @@ from artifactstore.errors import InvalidInputError
 from artifactstore.model.digest import hash_bytes
 from artifactstore.model.listing import check_link, check_links, check_path, check_paths
 from artifactstore.model.path_clashes import check_tree
-from artifactstore.runtime.loading import numpy
+from artifactstore.runtime.loading import numpy, numpy_pays
 
 __all__ = ["check", "check_base", "check_chunks", "check_files", "check_packs", "check_side"]
 
 MAX_CHUNK: Final = 64 * 2**20  # bytes; no chunker makes larger chunks, and no reader should have to allocate one
-_NUMPY_MIN: Final = 1024  # count of rows or chunks from which on loading NumPy pays
 _ROWS: Final = 65_536  # rows checked at a time
 _DIGEST, _SIZES, _EMPTY = "the only chunk", "the chunks", "the digest"
 _FAULTS: Final = {
@@ -76,8 +75,8 @@ def check_files(manifest: Manifest, low: int = 0) -> None:
     """
     for start in range(low, len(manifest.paths), _ROWS):
         high = min(start + _ROWS, len(manifest.paths))
-        few = max(high - start, manifest.first[high] - manifest.first[start]) < _NUMPY_MIN
-        fault = _fault_among_few(manifest, start, high) if few else _fault_among_many(manifest, start, high)
+        many = numpy_pays(max(high - start, manifest.first[high] - manifest.first[start]))
+        fault = _fault_among_many(manifest, start, high) if many else _fault_among_few(manifest, start, high)
         if fault is not None:
             row, what = fault
             raise ValueError(f"{what} of {manifest.paths[row]!r} {_FAULTS[what]}")
@@ -158,7 +157,7 @@ def check_chunks(manifest: Manifest) -> None:
 
 def _span(column: "array[int]") -> tuple[int, int]:
     """Return the minimum and maximum of some numbers."""
-    if len(column) < _NUMPY_MIN:
+    if not numpy_pays(len(column)):
         return min(column), max(column)
     found = numpy().frombuffer(column, column.typecode)
     return int(found.min()), int(found.max())

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice, pairwise
 from typing import Any, Final, overload
 
-from artifactstore.runtime.loading import numpy
+from artifactstore.runtime.loading import numpy, numpy_pays
 
 __all__ = ["SIZE", "Digests", "OptionalDigests", "Texts", "shifted"]
 
 SIZE: Final = 32  # bytes of a digest
 _BATCH: Final = 4096  # items built at a time
-_NUMPY_MIN: Final = 8192  # count of numbers from which on loading NumPy pays
 _NONE: Final = bytes(SIZE)
 _ANY: Final = "surrogatepass"  # invalid text is rejected, with its name, by a later check
 
@@ -260,7 +259,7 @@ class Texts(Sequence[str]):
 
 def shifted(values: "array[int]", by: int) -> "array[int]":
     """Return numbers of 4 or 8 bytes, each increased by `by`."""
-    if len(values) < _NUMPY_MIN:
+    if not numpy_pays(len(values)):
         return array("q", [one + by for one in values])
     made = array("q")
     made.frombytes(memoryview(numpy().frombuffer(values, values.typecode).astype("q") + by).cast("B"))

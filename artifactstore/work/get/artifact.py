@@ -70,9 +70,17 @@ class Artifact:
     """
 
     def __init__(
-        self, session: Session, record: Version, *, new: bool | None = None, uploaded: int = 0, run: str | None = None
+        self,
+        session: Session,
+        record: Version,
+        *,
+        new: bool | None = None,
+        uploaded: int = 0,
+        run: str | None = None,
+        content: str | None = None,
     ) -> None:
         self._session = session
+        self._content = content  # computed by the put that returned it: no manifest is read for it
         self._record = record
         self.new = bool(new)
         self._put = new is not None
@@ -130,7 +138,7 @@ class Artifact:
     @property
     def content(self) -> str:
         """The digest of the plain listing: equals `b3sum` (or `sha256sum`) of the listing of the files."""
-        return str(self._with(lambda manifest: manifest.identify()[0]))
+        return self._content or str(self._with(lambda manifest: manifest.identify()[0]))
 
     @property
     def listing(self) -> str:
@@ -314,14 +322,18 @@ def record_of(state: State, found: Resolved) -> Version:
     return catalog.unnamed(state, found.digest)
 
 
-def of_resolved(session: Session, state: State, found: Resolved, *, new: bool | None = None, uploaded: int = 0) -> Artifact:
+def of_resolved(
+    session: Session, state: State, found: Resolved, *, new: bool | None = None, uploaded: int = 0, content: str | None = None
+) -> Artifact:
     """Return the artifact of a resolved reference."""
-    runs = state.produced_by.get(found.digest)
-    return Artifact(session, record_of(state, found), new=new, uploaded=uploaded, run=runs[-1] if runs else None)
+    run = state.produced_by.get(found.digest, [None])[-1]
+    return Artifact(session, record_of(state, found), new=new, uploaded=uploaded, run=run, content=content)
 
 
-def of_committed(session: Session, digest: str, name: str | None, *, new: bool, uploaded: int = 0) -> Artifact:
-    """Return the artifact that was committed just now.
+def of_committed(
+    session: Session, digest: str, name: str | None, *, new: bool, uploaded: int = 0, content: str | None = None
+) -> Artifact:
+    """Return the artifact that was committed just now; `content` is the digest of its plain listing, where that was computed.
 
     Raises:
         ConflictError: its version was removed meanwhile.
@@ -330,4 +342,4 @@ def of_committed(session: Session, digest: str, name: str | None, *, new: bool, 
         number = None if name is None else state.version_of({"name": name, "digest": digest})
         if name is not None and number is None:
             raise ConflictError(f"{name} lost the version that this put made: it was removed meanwhile; put again")
-        return of_resolved(session, state, Resolved(digest, name, number), new=new, uploaded=uploaded)
+        return of_resolved(session, state, Resolved(digest, name, number), new=new, uploaded=uploaded, content=content)

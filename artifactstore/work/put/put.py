@@ -155,7 +155,9 @@ def put_listed(session: Session, found: PutSource, request: PutRequest, reason: 
         finally:
             if found.onto is not None:
                 found.onto.end()
-        made = of_committed(session, prepared.digest, request.name, new=outcome[-1], uploaded=prepared.uploaded)
+        made = of_committed(
+            session, prepared.digest, request.name, new=outcome[-1], uploaded=prepared.uploaded, content=prepared.content
+        )
     for mark in found.kept.marks if found.kept is not None else ():
         session.core().checked.add("mark", mark, prepared.digest)
     return made
@@ -190,11 +192,12 @@ def prepare(session: Session, core: Core, found: PutSource, request: PutRequest)
     if found.likely_known:
         known_digests = hash_first(folder.files, known_digests, core.algorithm)
     if found.onto is None and found.parts is None and folder.files and all(digest is not None for digest in known_digests):
-        digest = _identity(found, known_digests, core.algorithm)
-        held = session.holds(str(digest), read=found.verify, proves=partial(first_false_file, folder.files))
-        if held and not _lacks_sha256(session, found, str(digest)):
+        content, digest = map(str, _identity(found, known_digests, core.algorithm))
+        held = session.holds(digest, read=found.verify, proves=partial(first_false_file, folder.files))
+        if held and not _lacks_sha256(session, found, digest):
             with session.state(fresh=False) as state:
-                return Prepared(facts_of(state, request, str(digest), [], single=found.single), alive_at, str(digest))
+                facts = facts_of(state, request, digest, [], single=found.single)
+            return Prepared(facts, alive_at, digest, content=content)
     if found.base is not None:
         wanted.insert(0, session.resolve(found.base).digest)
     shared: Sequence[Manifest] = ()
@@ -269,14 +272,15 @@ def _store(
         noting = threading.Thread(target=core.stats.store, args=(hashed,), kwargs={"hashed_at": started})
         noting.start()
         laid = 0 if found.onto is None else found.onto.lay(done, sha256=sha256)
-        made, staged, stored, size = _finish_manifest(session, found, done)
+        identified, staged, stored, size = _finish_manifest(session, found, done)
+        content, made = map(str, identified)
     noting.join()
     with session.state(fresh=False) as state:
         facts = facts_of(state, request, made, stored, single=found.single)
     if found.onto is not None:
         facts = found.onto.facts(facts)
     uploaded = done.uploaded + laid + size + (0 if others is None else others.uploaded)
-    return Prepared(facts, alive_at, made, staged, uploaded, uploads)
+    return Prepared(facts, alive_at, made, staged, uploaded, uploads, content)
 
 
 def _refuse_emptied(state: State, request: PutRequest) -> None:
@@ -294,23 +298,25 @@ def _refuse_emptied(state: State, request: PutRequest) -> None:
         )
 
 
-def _finish_manifest(session: Session, found: PutSource, done: Ingested) -> tuple[str, Staged | None, list[Fact], int]:
+def _finish_manifest(
+    session: Session, found: PutSource, done: Ingested
+) -> tuple[tuple[Digest, Digest], Staged | None, list[Fact], int]:
     """Write the manifest and side content, if the content is new; its last packs may still be uploading.
 
     Returns:
-        The artifact's digest, the manifest if it was written, the facts to record, and the bytes written.
+        The digests of the listing and of the artifact, the manifest if it was written, the facts to record, and the bytes written.
     """
     manifest = done.manifest
     manifest.modes, manifest.format = found.modes or manifest.modes, found.format
-    content, identity = manifest.identify()
+    content, identity = identified = manifest.identify()
     digest = str(identity)
     batch = session.batch()
     staged = batch is not None and digest in batch.staged and not _lacks_sha256(session, found, digest)
     if staged or _holds(session, found, done, digest):
-        return digest, None, [], 0
+        return identified, None, [], 0
     side_bytes = store_side(session.backend, manifest, _side_content(found, done))
     fact, size = store_manifest(session, manifest, content, identity)
-    return digest, Staged(manifest), [fact], side_bytes + size
+    return identified, Staged(manifest), [fact], side_bytes + size
 
 
 def _holds(session: Session, found: PutSource, done: Ingested, digest: str) -> bool:
@@ -356,14 +362,14 @@ def _side_content(found: PutSource, done: Ingested) -> Iterator[tuple[str, bytes
         yield from found.profiling.look()
 
 
-def _identity(found: PutSource, digests: Sequence[bytes | None], algorithm: str) -> Digest:
-    """Compute the identity of files whose digests are all known."""
+def _identity(found: PutSource, digests: Sequence[bytes | None], algorithm: str) -> tuple[Digest, Digest]:
+    """Compute the digests of the listing and of the artifact from files whose digests are all known."""
     folder = found.folder
     executables = [one.path for one in folder.files if one.executable] if found.modes else ()
     extra = Extra(folder.folders, folder.links, executables, found.format)
     paths = folder.paths if isinstance(folder.paths, Texts) else Texts(folder.paths)
     known = digests.digests if isinstance(digests, OptionalDigests) else Digests(one for one in digests if one is not None)
-    return identify_lines(plain_lines(paths, known), extra, algorithm)[1]
+    return identify_lines(plain_lines(paths, known), extra, algorithm)
 
 
 # -- results

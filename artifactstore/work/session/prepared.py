@@ -40,6 +40,7 @@ class Prepared:
         staged: its content, if that was stored anew.
         uploaded: bytes of packs and manifests that were written.
         uploads: the ledger of these packs; closed when the outcome is known.
+        content: the digest of its plain listing, where that was computed.
     """
 
     facts: list[Fact]
@@ -48,6 +49,7 @@ class Prepared:
     staged: Staged | None = None
     uploaded: int = 0
     uploads: Attempt | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
