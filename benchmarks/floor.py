@@ -1,12 +1,13 @@
 """This library beside the floor: what a put or a get cannot leave out, done by the same C code, in one run.
 
-    python benchmarks/floor.py --folder DIR [--sets small,checkpoint,csv,objects,commands] [--repeat 3] [--scale 1.0]
-                               [--check] [--write benchmarks/results.md]
-    python benchmarks/floor.py --folder DIR --sets million          # 1 M files of 1 kB: some 4 GB and a quarter of an hour
+    python benchmarks/floor.py --folder DIR [--sets small,checkpoint,csv,objects,commands] [--peers cp,restic,borg,casync]
+                               [--repeat 3] [--scale 1.0] [--check] [--write benchmarks/results.md]
+    python benchmarks/floor.py --folder DIR --sets million --peers restic    # 1 M files of 1 kB: 30 GB, half an hour
+    python benchmarks/floor.py --folder DIR --sets large                     # a sparse file of 100 GB: 60 GB
 
 The floor (`floor_program.py`, `floor_objects.py`) reads, hashes, encodes by the same codecs, writes packs of the same size, syncs
 and renames, by two threads, its start included; it keeps no records, no names, no journal, and cuts nothing. A line of its own says
-what cutting into chunks and storing each once add. Floor and library take turns, so that noise hits both. The clock counts
+what cutting into chunks and storing each once add. Floor, library and peers take turns, so that noise hits all. The clock counts
 by the median, seconds of processors by the least, since noise only adds.
 """
 
@@ -14,25 +15,27 @@ import argparse
 import json
 import math
 import os
-import random
 import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import data as datasets
-from peer_tools import ArtifactStore, Took, run
+from floor_sets import MADE, copy_sparse
+from peer_tools import TOOLS, ArtifactStore, Took, Tool, ToolError, run, size_of
 from peers import compare, settle
-from report import machine, table, write_section
+from report import keep_memory, machine, table, write_section
 
 STEPS: Final = ("put v1", "again", "put v2", "get v2")
 # How many times the floor is allowed: per set and step.
 TARGETS: Final = {
     "small": dict.fromkeys(STEPS, 1.25),
     "million": dict.fromkeys(STEPS, 1.25),
+    "large": dict.fromkeys(STEPS, 1.25),
     "checkpoint": dict.fromkeys(STEPS, 1.25),
     "csv": {**dict.fromkeys(STEPS, 1.25), "put v1": 1.4, "put v2": 1.4},
 }
@@ -42,25 +45,7 @@ FLOOR: Final = "floor"
 CHUNKS: Final = "floor, cut into chunks"
 OWN: Final = "artifactstore"
 Figures = dict[tuple[str, str], list[Took]]  # (what, who) → one a repeat
-
-
-def million(folder: Path, scale: float) -> datasets.DataSet:
-    """Make a million different files of 1 kB, 1,000 a folder; v2 rewrites 1 % of them."""
-    home, count = folder / "data" / "million", int(1_000_000 * scale)
-    about = home / "about.json"
-    if not about.exists() or json.loads(about.read_text())["files"] != count:
-        shutil.rmtree(home, ignore_errors=True)
-        draw = random.Random(3)
-        for i in range(count):
-            for version in ("v1", "v2"):
-                if i % 1000 == 0:
-                    (home / version / f"{i // 1000:04d}").mkdir(parents=True)
-            data = draw.randbytes(1000)
-            (home / "v1" / f"{i // 1000:04d}" / f"{i % 1000:03d}").write_bytes(data)
-            data = draw.randbytes(1000) if i % 100 == 50 else data
-            (home / "v2" / f"{i // 1000:04d}" / f"{i % 1000:03d}").write_bytes(data)
-        about.write_text(json.dumps({"raw": 1000 * count, "changed": 1000 * len(range(50, count, 100)), "files": count}))
-    return datasets.load("million", folder)
+STORED: Final[dict[tuple[str, str], int]] = {}  # (what, who) → bytes that a put added, the last time
 
 
 # -- folders
@@ -90,31 +75,58 @@ class Floor:
         return self._run("get", str(self.root / "store"), str(target))
 
 
-def tools() -> dict[str, Callable[[Path], Any]]:
+def tools(peers: Sequence[str]) -> dict[str, Callable[[Path], Any]]:
     """Return who is measured, each made for a folder."""
-    return {FLOOR: Floor, CHUNKS: lambda root: Floor(root, "--chunks"), OWN: lambda root: ArtifactStore(root, None)}
+    others = {name: partial(TOOLS[name], venv=None) for name in peers}
+    return {FLOOR: Floor, CHUNKS: lambda root: Floor(root, "--chunks"), OWN: lambda root: ArtifactStore(root, None), **others}
 
 
 def folders(args: argparse.Namespace, name: str, figures: Figures) -> None:
     """Measure one repeat of a data set."""
     data = datasets.load(name, args.folder)
-    for number, (who, make) in enumerate(tools().items()):
+    for number, (who, make) in enumerate(tools(args.peers).items()):
         # Nothing is removed before the end: ext4 searches long for an inode after many were freed, minutes later still.
         root = args.folder / "run" / f"{name}-{number}-{len(figures.get((f'{name}, again', who), ()))}"
-        target = root / "got"
         root.mkdir(parents=True)
-        work = root / "data"
-        shutil.copytree(data.v1, work)
-        tool = make(root)
-        tool.start()
-        for step, label in zip(STEPS[:3], ("v1", "again", "v2"), strict=True):
-            if label == "v2":
-                datasets.update(work, data.v2)
-            settle(work)
-            figures.setdefault((f"{name}, {step}", who), []).append(tool.put(work, label))
-        settle(root)
-        figures.setdefault((f"{name}, get v2", who), []).append(tool.get("v2", target))
-        compare(data.v2, target)
+        try:
+            measure(make(root), data, who, figures)
+        except ToolError as error:
+            print(f"{who} on {name}: {error}", file=sys.stderr)
+        if name == "large":
+            shutil.rmtree(root)
+
+
+def measure(tool: Any, data: datasets.DataSet, who: str, figures: Figures) -> None:
+    """Measure the steps of one tool."""
+    name, sparse = data.name, data.name == "large"
+    work, target = tool.root / "data", tool.root / "got"
+    (copy_sparse if sparse else shutil.copytree)(data.v1, work)
+    tool.start()
+    for step, label in zip(STEPS[:3], ("v1", "again", "v2"), strict=True):
+        if label == "v2" and not sparse:
+            datasets.update(work, data.v2)
+        elif label == "v2":
+            shutil.rmtree(work)
+            copy_sparse(data.v2, work)
+        begin(work, sparse=sparse)
+        before = size_of(tool.root / "store")
+        took = tool.put(work, label)
+        figures.setdefault((f"{name}, {step}", who), []).append(took)
+        STORED[f"{name}, {step}", who] = size_of(tool.root / "store") - before
+    if sparse and who not in {FLOOR, CHUNKS, OWN}:
+        return  # not every tool restores holes as holes, and a disk may have no room for their zeros
+    begin(tool.root, sparse=sparse)
+    figures.setdefault((f"{name}, get v2", who), []).append(tool.get("v2", target))
+    if not sparse:
+        compare(data.v2, tool.arrived(target) if isinstance(tool, Tool) else target)
+
+
+def begin(folder: Path, *, sparse: bool) -> None:
+    """Let every step begin alike; what is larger than memory cannot be in the page cache."""
+    if sparse:
+        os.sync()
+    else:
+        settle(folder)
 
 
 # -- commands, cold
@@ -207,6 +219,21 @@ def tell(figures: Figures) -> tuple[str, int]:
     return table(head, rows), missed
 
 
+def tell_peers(figures: Figures, peers: Sequence[str]) -> str:
+    """Return the table beside other tools: seconds by the clock, how many times as long as this library, and what was stored."""
+    rows = []
+    for what in dict.fromkeys(what for what, who in figures if who in peers):
+        own = figures[what, OWN]
+        row = [what]
+        for who in (OWN, *peers):
+            took = figures.get((what, who))
+            times = f" ({_clock(took) / _clock(own):.2f} x)" if took and who != OWN else ""
+            kept = f", {STORED[what, who] / 1e6:,.1f} MB" if (what, who) in STORED and "again" not in what else ""
+            row.append(f"{_clock(took):.2f}{times}{kept}, peak {max(one.peak for one in took) / 1e6:.0f}" if took else "")
+        rows.append(row)
+    return table(["step", OWN, *peers], rows)
+
+
 def _clock(took: list[Took]) -> float:
     return statistics.median(one.seconds for one in took)
 
@@ -218,24 +245,24 @@ def _work(took: list[Took]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="scratch space: some 30 GB at full size")
-    parser.add_argument("--sets", default="small,checkpoint,csv,objects,commands", help="also: million")
+    parser.add_argument("--sets", default="small,checkpoint,csv,objects,commands", help="also: million, large")
+    parser.add_argument("--peers", default="", help="tools to measure beside, such as cp,restic,borg,casync")
     parser.add_argument("--only", help="of the objects, those whose name contains this")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="smaller data for a trial run")
     parser.add_argument("--check", action="store_true", help="exit code 1 if a target is missed by the seconds of processors")
     parser.add_argument("--write", type=Path, metavar="FILE", help="update the section `Beside the floor` of this file")
     args = parser.parse_args()
-    args.folder = args.folder.absolute()
+    args.folder, args.peers = args.folder.absolute(), [one for one in args.peers.split(",") if one]
     shutil.rmtree(args.folder / "run", ignore_errors=True)
     figures: Figures = {}
     names = args.sets.split(",")
     for name in names:
-        if name in datasets.SETS:
-            datasets.make(name, args.folder, scale=args.scale)
-        elif name == "million":
-            million(args.folder, args.scale)
+        if name in MADE:
+            MADE[name](args.folder, args.scale)
         elif name not in {"objects", "commands"}:
             parser.error(f"no such set: {name}")
+    kept = keep_memory()
     for repeat in range(args.repeat):
         for name in names:
             print(f"{name}, {repeat + 1} of {args.repeat}", file=sys.stderr)
@@ -245,15 +272,22 @@ def main() -> int:
                 commands(args, figures)
             else:
                 folders(args, name, figures)
+    kept.close()
     shutil.rmtree(args.folder / "run", ignore_errors=True)
     text, missed = tell(figures)
     about = (
         f"{machine()}; {args.repeat} repeats. Seconds: the median by the clock / the least of the processors, all threads and the "
         "kernel. Ratios are of the floor, at a second version of the floor that cuts into chunks: without chunks it is stored whole.\n\n"
     )
+    if args.peers:
+        text += (
+            "\nBeside other tools, in the same run: median seconds, and how many times as long as this library; bytes that a put added "
+            f"(10⁶); the peak of memory (10⁶).\n\n{tell_peers(figures, args.peers)}"
+        )
     print(text)
     if args.write:
-        write_section(args.write, "Beside the floor", about + text)
+        only = "" if args.sets == parser.get_default("sets") else f": {args.sets}"
+        write_section(args.write, f"Beside the floor{only}", about + text)
     return int(args.check and missed > 0)
 
 
