@@ -44,6 +44,7 @@ COMMAND_TARGET: Final = 1.3
 FLOOR: Final = "floor"
 CHUNKS: Final = "floor, cut into chunks"
 OWN: Final = "artifactstore"
+FEW: Final = 100  # files of a set that are removed at once
 Figures = dict[tuple[str, str], list[Took]]  # (what, who) → one a repeat
 STORED: Final[dict[tuple[str, str], int]] = {}  # (what, who) → bytes that a put added, the last time
 
@@ -85,14 +86,14 @@ def folders(args: argparse.Namespace, name: str, figures: Figures) -> None:
     """Measure one repeat of a data set."""
     data = datasets.load(name, args.folder)
     for number, (who, make) in enumerate(tools(args.peers).items()):
-        # Nothing is removed before the end: ext4 searches long for an inode after many were freed, minutes later still.
+        # Many files are not removed before the end: ext4 searches long for an inode after many were freed, minutes later still.
         root = args.folder / "run" / f"{name}-{number}-{len(figures.get((f'{name}, again', who), ()))}"
         root.mkdir(parents=True)
         try:
             measure(make(root), data, who, figures)
         except ToolError as error:
             print(f"{who} on {name}: {error}", file=sys.stderr)
-        if name == "large":
+        if data.files < FEW:
             shutil.rmtree(root)
 
 

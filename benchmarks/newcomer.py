@@ -48,11 +48,7 @@ def main() -> int:
     if asked.part:
         print(json.dumps(PARTS[asked.part](place)))
         return 0
-    if not (place / "done").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        scale.make(place, -(-asked.entries // 3))
-    _fill(place)
+    make(place, asked.entries)
     if not (place / "published").exists():
         own_process("publish")  # stopped, it goes on where it was
     found = {what: value for part in ("disk", "link") for what, value in own_process(part).items()}
@@ -66,6 +62,15 @@ def main() -> int:
     if asked.write:
         write_section(asked.write, "A newcomer to a long history", text)
     return 1 if missed and asked.check else 0
+
+
+def make(place: Path, entries: int) -> None:
+    """Make the store where it is not there, as far as nothing of its fold is published."""
+    if not (place / "done").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        scale.make(place, -(-entries // 3))
+    _fill(place)
 
 
 def _fill(place: Path) -> None:

@@ -11,11 +11,13 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+
+import charts
 
 __all__ = ["PICTURES", "about", "style_sheet"]
 
@@ -188,6 +190,7 @@ PICTURES: Final[dict[str, Callable[[], str]]] = {
     "storeys.svg": storeys,
     "put.svg": lambda: _way("The way of a put", _PUT, "model"),
     "get.svg": lambda: _way("The way of a get", _GET, "data"),
+    **{name: partial(chart, _drawing) for name, chart in charts.CHARTS.items()},
 }
 
 if __name__ == "__main__":
