@@ -10,12 +10,11 @@ from typing import NoReturn
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.packs.known_chunks import FalseChunksError, check_reused
-from artifactstore.content.write.ingest import ingest
 from artifactstore.content.write.source import Folder, Source, check_folder
 from artifactstore.errors import CondemnedBeforeCommitError, InvalidInputError
 from artifactstore.runtime.records import dataclass
-from artifactstore.work.put.known_content import candidates, distrust, known_chunks
+from artifactstore.work.put.known_content import candidates
+from artifactstore.work.put.uncommitted import ingested
 from artifactstore.work.session.session import Session
 from artifactstore.work.session.write_guard import refuse_if_moved
 
@@ -64,26 +63,8 @@ def store_part(session: Session, files: Sequence[Source], *, name: str | None = 
     with session.state() as state:
         refuse_if_moved(session.url, state)
         alive_at, wanted = state.head, candidates(state, name)
-    distrusted: set[str] = set()
-    while True:
-        known = known_chunks(session, wanted, folder.size, without=distrusted)
-        made_by = ingest(
-            session.backend,
-            folder,
-            algorithm=core.algorithm,
-            chunkers=core.config.chunkers,
-            known=known,
-            series=known.manifests,
-            sha256=sha256 and core.algorithm != "sha256",
-            footers=core.footers,
-        )
-        try:
-            with made_by as done:
-                check_reused(done.manifest, done.packs, known, core.footers)
-        except FalseChunksError as error:
-            distrust(session, distrusted, error)
-            continue
-        return StoredPart(core.config.store, done.manifest, frozenset(done.packs), done.uploaded, alive_at, dict(done.sha256))
+    done = ingested(session, folder, wanted, sha256=sha256 and core.algorithm != "sha256")
+    return StoredPart(core.config.store, done.manifest, frozenset(done.packs), done.uploaded, alive_at, dict(done.sha256))
 
 
 class Parts:

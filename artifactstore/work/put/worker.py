@@ -5,23 +5,19 @@ credentials itself.
 """
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from artifactstore.content.manifests.manifest import Manifest
-from artifactstore.content.packs.known_chunks import FalseChunksError, KnownChunks, check_reused
+from artifactstore.content.packs.known_chunks import KnownChunks, check_reused
 from artifactstore.content.write.file_part import FilePart, hash_file, store_part
-from artifactstore.content.write.ingest import ingest
 from artifactstore.content.write.source import Folder, Source, from_file, from_folder, from_remote
 from artifactstore.errors import ConflictError
-from artifactstore.work.put.known_content import distrust, known_chunks
-from artifactstore.work.session.session import Session
+from artifactstore.work.put.uncommitted import ingested, relying
 from artifactstore.work.workers.crew import StoreAddress, open_store
 
 __all__ = ["FileRow", "FilesTask", "HashTask", "PartTask", "StoredFiles", "do_task"]
 
-_T = TypeVar("_T")
 _LISTING: Final = threading.Lock()
 _listed: Final[dict[str, Any]] = {}  # URL → its files by path, of the last source
 
@@ -123,29 +119,16 @@ def do_task(task: FilesTask | PartTask | HashTask) -> Any:
 
 
 def _store_files(task: FilesTask) -> StoredFiles:
-    folder = Folder(_sources(task))
-
-    def store(session: Session, known: KnownChunks) -> StoredFiles:
-        core = session.core()
-        with ingest(
-            session.backend,
-            folder,
-            algorithm=core.algorithm,
-            chunkers=core.config.chunkers,
-            known=known,
-            series=known.manifests,
-            sha256=task.sha256,
-            footers=core.footers,
-        ) as done:
-            check_reused(done.manifest, done.packs, known, core.footers)
-        return StoredFiles(done.manifest, frozenset(done.held), frozenset(done.packs), done.uploaded, dict(done.sha256))
-
-    return _relying(task, folder.size, store)
+    session, folder = open_store(task.address), Folder(_sources(task))
+    done = ingested(session, folder, task.wanted, sha256=task.sha256)
+    return StoredFiles(done.manifest, frozenset(done.held), frozenset(done.packs), done.uploaded, dict(done.sha256))
 
 
 def _store_part(task: PartTask, source: Source) -> FilePart:
-    def store(session: Session, known: KnownChunks) -> FilePart:
-        core = session.core()
+    session = open_store(task.files.address)
+    core = session.core()
+
+    def store(known: KnownChunks) -> FilePart:
         done = store_part(
             session.backend,
             source,
@@ -159,18 +142,7 @@ def _store_part(task: PartTask, source: Source) -> FilePart:
         check_reused(done.manifest, done.packs, known, core.footers)
         return done
 
-    return _relying(task.files, task.part[1] - task.part[0], store)
-
-
-def _relying(task: FilesTask, size: int, store: Callable[[Session, KnownChunks], _T]) -> _T:
-    """Store with the chunks of earlier artifacts, without those whose manifests are false."""
-    session = open_store(task.address)
-    distrusted: set[str] = set()
-    while True:
-        try:
-            return store(session, known_chunks(session, task.wanted, size, without=distrusted))
-        except FalseChunksError as error:
-            distrust(session, distrusted, error)
+    return relying(session, task.files.wanted, task.part[1] - task.part[0], store)
 
 
 def _sources(task: FilesTask) -> list[Source]:
