@@ -3,6 +3,8 @@
     floor_program.py put FOLDER STORE [--chunks]     stat, read, BLAKE3, codec, packs of 32 MB, sync, rename; what has the same stat is left alone
     floor_program.py get STORE FOLDER                read packs, decode, BLAKE3, write, rename
 
+STORE is a folder, or a URL: then packs go and come by the same client as the library's, as many at once.
+
 The calling thread handles small files, two more large ones, two more write packs, as in the library, whose codecs and cutter are
 used: two threads for small files would take longer (docs/decisions/0103-small-files-in-one-thread.md). With `--chunks` content is cut as
 the library cuts it, each chunk is hashed too, and a chunk that is stored already is not stored again; without, in blocks of
@@ -27,6 +29,9 @@ _BLOCK: Final = 2**20
 _JOB: Final = 4 * 2**20
 _JOB_FILES: Final = 256
 _PACK: Final = 32 * 2**20
+_REMOTE_PACK: Final = 16 * 2**20
+_UPLOADS: Final = 12
+_FETCHERS: Final = 16
 _local = threading.local()
 
 # path, offset, size, digest of these bytes, its pieces: (pack, offset, stored, size, codec)
@@ -46,14 +51,92 @@ def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                     yield entry.path, entry.stat()
 
 
+class Disk:
+    """Objects in a folder."""
+
+    is_remote = False
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        self.open: dict[str, int] = {}
+        os.makedirs(store, exist_ok=True)
+
+    def write(self, name: str, frames: list[Any]) -> None:
+        """Write an object, sync it, rename it."""
+        fd = os.open(f"{self.store}/.{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        for at in range(0, len(frames), 1000):
+            wanted = frames[at : at + 1000]
+            if os.writev(fd, wanted) < sum(map(len, wanted)):
+                raise OSError("a write stopped early")
+        os.fsync(fd)
+        os.close(fd)
+        os.rename(f"{self.store}/.{name}", f"{self.store}/{name}")
+
+    def read(self, name: str, begin: int, size: int) -> bytes:
+        """Read a part of an object."""
+        if name not in self.open:
+            self.open[name] = os.open(f"{self.store}/{name}", os.O_RDONLY)
+        return os.pread(self.open[name], size, begin)
+
+    def whole(self, name: str) -> bytes | None:
+        """Read an object, if it is there."""
+        if not os.path.exists(f"{self.store}/{name}"):
+            return None
+        with open(f"{self.store}/{name}", "rb") as file:
+            return file.read()
+
+    def finish(self) -> None:
+        """Make the names durable."""
+        fd = os.open(self.store, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+
+
+class Remote:
+    """Objects behind a URL, by the library's client."""
+
+    is_remote = True
+
+    def __init__(self, store: str) -> None:
+        from artifactstore.backend.connect import connect  # noqa: PLC0415 - only for URLs
+
+        self.backend = connect(store)
+
+    def write(self, name: str, frames: list[Any]) -> None:
+        """Write an object."""
+        self.backend.write(name, b"".join(frames))
+
+    def read(self, name: str, begin: int, size: int) -> bytes:
+        """Read a part of an object."""
+        return self.backend.read_ranges(name, [(begin, size)])[0]
+
+    def whole(self, name: str) -> bytes | None:
+        """Read an object, if it is there."""
+        from artifactstore.errors import NotFoundError  # noqa: PLC0415 - only for URLs
+
+        try:
+            return self.backend.read(name)
+        except NotFoundError:
+            return None
+
+    def finish(self) -> None:
+        """Do nothing: what was written is durable."""
+
+
+def place(store: str) -> Disk | Remote:
+    """Return where objects go."""
+    return Remote(store) if "://" in store else Disk(store)
+
+
 class Packs:
     """Packs being filled: one per thread; written by threads of their own."""
 
-    def __init__(self, store: str, first: int) -> None:
+    def __init__(self, store: Disk | Remote, first: int) -> None:
         self.store = store
+        self.target = _REMOTE_PACK if store.is_remote else _PACK
         self.lock = threading.Lock()
         self.next = first
-        self.pool = ThreadPoolExecutor(2)
+        self.pool = ThreadPoolExecutor(_UPLOADS if store.is_remote else 2)
         self.written: list[Future[None]] = []
         self.open: dict[int, tuple[int, list[Any], int]] = {}
 
@@ -64,8 +147,8 @@ class Packs:
         offset = size
         held += frames
         size += sum(map(len, frames))
-        if size >= _PACK:
-            self.written.append(self.pool.submit(self._write, number, held))
+        if size >= self.target:
+            self.written.append(self.pool.submit(self.store.write, str(number), held))
             self.open.pop(me, None)
         else:
             self.open[me] = (number, held, size)
@@ -76,19 +159,9 @@ class Packs:
             self.next += 1
             return self.next
 
-    def _write(self, number: int, frames: list[Any]) -> None:
-        fd = os.open(f"{self.store}/.{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        for at in range(0, len(frames), 1000):
-            wanted = frames[at : at + 1000]
-            if os.writev(fd, wanted) < sum(map(len, wanted)):
-                raise OSError("a write stopped early")
-        os.fsync(fd)
-        os.close(fd)
-        os.rename(f"{self.store}/.{number}", f"{self.store}/{number}")
-
     def finish(self) -> None:
         """Write what is left, and wait."""
-        self.written += [self.pool.submit(self._write, number, held) for number, held, _ in self.open.values()]
+        self.written += [self.pool.submit(self.store.write, str(number), held) for number, held, _ in self.open.values()]
         for one in self.written:
             one.result()
 
@@ -100,10 +173,10 @@ def here(work: Callable[[Any], Any], batch: Any) -> Future[Any]:
     return done
 
 
-def encoder() -> Encoder:
+def encoder(*, local: bool) -> Encoder:
     """Return the thread's encoder."""
     if not hasattr(_local, "encoder"):
-        _local.encoder = Encoder(local=True)
+        _local.encoder = Encoder(local=local)
     return _local.encoder  # type: ignore[no-any-return]
 
 
@@ -118,7 +191,8 @@ def read(path: str, offset: int, size: int) -> bytes:
 
 def store_pieces(packs: Packs, pieces: list[Any]) -> list[tuple[int, int, int, int, int]]:
     """Encode pieces and queue them; return where they are."""
-    encoded = [encoder().encode(piece) for piece in pieces]
+    encoding = encoder(local=not packs.store.is_remote)
+    encoded = [encoding.encode(piece) for piece in pieces]
     number, offset = packs.add([stored for _, stored in encoded])
     found = []
     for piece, (codec, stored) in zip(pieces, encoded, strict=True):
@@ -199,11 +273,10 @@ class Chunked:
 
 def put(folder: str, store: str, *, chunks: bool) -> None:
     """Store what has changed since the last put."""
-    os.makedirs(store, exist_ok=True)
+    objects = place(store)
     before: dict[str, Any] = {"stats": {}, "records": {}, "known": {}, "packs": 0}
-    if os.path.exists(f"{store}/m"):
-        with open(f"{store}/m", "rb") as file:
-            before = pickle.load(file)
+    if (raw := objects.whole("m")) is not None:
+        before = pickle.loads(raw)
     stats, records, fresh = {}, {}, list[tuple[str, int]]()
     for path, st in sorted(files_of(folder)):
         name = path[len(folder) + 1 :]
@@ -214,7 +287,7 @@ def put(folder: str, store: str, *, chunks: bool) -> None:
             fresh.append((path, st.st_size))
     if not fresh and len(stats) == len(before["stats"]):
         return
-    packs = Packs(store, before["packs"])
+    packs = Packs(objects, before["packs"])
     chunked = Chunked(packs, before["known"]) if chunks else None
     small = chunked.small if chunked else lambda job: store_job(packs, job)
     with ThreadPoolExecutor(_WORKERS) as workers:
@@ -243,29 +316,17 @@ def put(folder: str, store: str, *, chunks: bool) -> None:
                 records.setdefault(path[len(folder) + 1 :], []).append(rest)
     packs.finish()
     made = {"stats": stats, "records": records, "known": chunked.known if chunked else {}, "packs": packs.next}
-    with open(f"{store}/.m", "wb") as file:
-        pickle.dump(made, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(f"{store}/.m", f"{store}/m")
-    fd = os.open(store, os.O_RDONLY)
-    os.fsync(fd)
-    os.close(fd)
+    objects.write("m", [pickle.dumps(made)])
+    objects.finish()
 
 
 def get(store: str, folder: str) -> None:
     """Write the files of the last put into a folder that isn't there."""
-    with open(f"{store}/m", "rb") as file:
-        records = pickle.load(file)["records"]
+    objects = place(store)
+    records = pickle.loads(objects.whole("m") or b"")["records"]
     staging = f"{folder}.tmp"
     for inner in sorted({name.rpartition("/")[0] for name in records}):
         os.makedirs(f"{staging}/{inner}", exist_ok=True)
-    packs: dict[int, int] = {}
-    for parts in records.values():
-        for *_, pieces in parts:
-            for number, *_where in pieces:
-                if number not in packs:
-                    packs[number] = os.open(f"{store}/{number}", os.O_RDONLY)
 
     def write(part: list[tuple[str, int, int, bytes, list[tuple[int, int, int, int, int]]]]) -> None:
         # Neighbours in a pack are read together, as the library does.
@@ -276,7 +337,7 @@ def get(store: str, folder: str) -> None:
                     runs[-1][2] = offset + stored
                 else:
                     runs.append([number, offset, offset + stored])
-        views = iter([(begin, memoryview(os.pread(packs[number], end - begin, begin))) for number, begin, end in runs])
+        views = iter([(begin, memoryview(objects.read(str(number), begin, end - begin))) for number, begin, end in runs])
         begin, view, at = 0, memoryview(b""), (0, -1)
         for name, where, _, digest, pieces in part:
             made = []
@@ -300,13 +361,14 @@ def get(store: str, folder: str) -> None:
     parts = [(name, *one) for name, found in records.items() for one in found]
     batch: list[Any] = []
     held = 0
-    with ThreadPoolExecutor(_WORKERS) as workers:
+    with ThreadPoolExecutor(_FETCHERS if objects.is_remote else _WORKERS) as workers:
         done = []
         for one in parts:
             batch.append(one)
             held += one[2]
             if held >= _JOB or len(batch) >= _JOB_FILES:
-                done.append(here(write, batch) if len(batch) > 4 * held // _JOB else workers.submit(write, batch))
+                alone = not objects.is_remote and len(batch) > 4 * held // _JOB
+                done.append(here(write, batch) if alone else workers.submit(write, batch))
                 batch, held = [], 0
         done.append(here(write, batch))
         for future in done:

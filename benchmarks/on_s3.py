@@ -1,11 +1,13 @@
-"""On one S3 server: this library beside boto3's TransferManager, s3fs, obstore, DVC and restic, in one run.
+"""On one S3 server: this library beside the floor, boto3's TransferManager, s3fs, obstore, DVC and restic, in one run.
 
-    python benchmarks/on_s3.py --folder DIR --tools-venv TOOLS [--sets random,small] [--tools boto3,s3fs,…] [--repeat 1]
-                               [--scale 1.0] [--write benchmarks/results.md]
+    python benchmarks/on_s3.py --folder DIR --tools-venv TOOLS [--sets random,small] [--tools floor,boto3,…] [--repeat 1]
+                               [--tls] [--scale 1.0] [--write benchmarks/results.md]
 
 The server is SeaweedFS, a program of the tools' venv (README.md says how to make it), on loopback ports of this
-machine: it shares the cores with what is measured, and there is no latency. Each tool puts v1 into an empty prefix, and
-gets it into a fresh folder; what came back is compared. All run as programs, their start included.
+machine: it shares the cores with what is measured, and there is no latency. With `--tls` it speaks nothing else. Each tool puts
+v1 into an empty prefix, and gets it into a fresh folder; what came back is compared. All run as programs, their start included.
+The floor moves the same content by the client of this library, encoded and hashed, and keeps no records. `cores` is how busy the
+machine was with client and server, without what its host took for others (`steal` in /proc/stat).
 """
 
 import argparse
@@ -16,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Final
@@ -37,8 +39,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def certificate(folder: Path) -> list[str]:
+    """Make a certificate of this machine for itself; return what makes SeaweedFS use it."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return [f"-s3.key.file={folder / 'key.pem'}", f"-s3.cert.file={folder / 'cert.pem'}"]
+
+
 @contextmanager
-def server(python: Path, folder: Path, *, weed: Path | None = None, more: Sequence[str] = ()) -> Iterator[str]:
+def server(python: Path, folder: Path, *, weed: Path | None = None, more: Sequence[str] = (), tls: bool = False) -> Iterator[str]:
     """Run SeaweedFS over an empty folder, with a bucket that `python` makes; gives its URL."""
     (folder / "data").mkdir(parents=True)
     identity = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
@@ -50,15 +60,17 @@ def server(python: Path, folder: Path, *, weed: Path | None = None, more: Sequen
         listening += [f"-{part}.port={free_port()}", f"-{part}.port.grpc={free_port()}"]
     command = [weed or python.with_name("weed"), f"-logdir={folder}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-dir={folder / 'data'}", *listening, "-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
+    trusted = {"AWS_CA_BUNDLE": str(folder / "cert.pem")} if tls else {}
+    command += certificate(folder) if tls else []
     command += ["-s3.port.lance=0", "-s3.port.iceberg=0", "-master.telemetry=false", "-volume.max=20", *more]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
+    url = f"http{'s' * tls}://127.0.0.1:{port}"
     make = f"import boto3; boto3.client('s3', endpoint_url={url!r}).create_bucket(Bucket={BUCKET!r})"
     try:
         for _ in range(60):
             if not subprocess.run(
-                [python, "-c", make], check=False, stderr=subprocess.DEVNULL, env={**os.environ, **KEYS}
+                [python, "-c", make], check=False, stderr=subprocess.DEVNULL, env={**os.environ, **KEYS, **trusted}
             ).returncode:
                 break
             time.sleep(0.5)
@@ -81,6 +93,9 @@ class Client:
         home.mkdir(parents=True)
         self.env = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "TMPDIR") if key in os.environ}
         self.env |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "AWS_ENDPOINT_URL": url, **KEYS}
+        if url.startswith("https:"):
+            bundle = str(home.parent / "server" / "cert.pem")
+            self.env |= {"AWS_CA_BUNDLE": bundle, "SSL_CERT_FILE": bundle}
 
     def start(self) -> None:
         """Prepare what is not timed."""
@@ -208,7 +223,8 @@ class Restic(Client):
     settings = "defaults: encryption (always), zstd, 5 connections"
 
     def _restic(self, *arguments: str, cwd: Path) -> Took:
-        return run(["restic", *arguments], cwd=cwd, env=self.env)
+        trusted = ["--cacert", self.env["AWS_CA_BUNDLE"]] if "AWS_CA_BUNDLE" in self.env else []
+        return run(["restic", *trusted, *arguments], cwd=cwd, env=self.env)
 
     def start(self) -> None:
         self.env |= {"RESTIC_PASSWORD": "benchmark", "RESTIC_REPOSITORY": f"s3:{self.url}/{BUCKET}/restic"}
@@ -243,10 +259,42 @@ class ArtifactStore(Client):
         return self._own("get", "data", str(target), "--json")
 
 
-CLIENTS: Final[dict[str, type[Client]]] = {one.name: one for one in (Boto3, S3fs, Obstore, Dvc, Restic, ArtifactStore)}
+class Floor(Client):
+    """The floor's program, with the same client as this library."""
+
+    name = "floor"
+    settings = "`floor_program.py`: packs by this library's client, as many at once; hashed, encoded, no records"
+
+    def _floor(self, *arguments: str) -> Took:
+        return run([sys.executable, str(Path(__file__).with_name("floor_program.py")), *arguments], cwd=self.home, env=self.env)
+
+    def put(self, folder: Path) -> Took:
+        return self._floor("put", str(folder), f"s3://{BUCKET}/floor")
+
+    def get(self, target: Path) -> Took:
+        return self._floor("get", f"s3://{BUCKET}/floor", str(target))
 
 
-def measure(name: str, python: Path, scratch: Path, source: Path) -> tuple[Took, Took]:
+CLIENTS: Final[dict[str, type[Client]]] = {one.name: one for one in (Boto3, S3fs, Obstore, Dvc, Restic, Floor, ArtifactStore)}
+Done = tuple[Took, float]  # what a step took, and how busy the cores were
+
+
+def counted(call: Callable[[], Took]) -> Done:
+    """Run a step; return what it took, and the share of the cores that were busy, without what the host took."""
+    before = _ticks()
+    took = call()
+    busy, total = (after - one for after, one in zip(_ticks(), before, strict=True))
+    return took, busy / max(total, 1)
+
+
+def _ticks() -> tuple[int, int]:
+    """Return the time of all cores since their start, in ticks: busy, and all but stolen."""
+    user, nice, system, idle, waiting, irq, soft = map(int, Path("/proc/stat").read_text().split()[1:8])
+    busy = user + nice + system + irq + soft
+    return busy, busy + idle + waiting
+
+
+def measure(name: str, python: Path, scratch: Path, source: Path, *, tls: bool) -> tuple[Done, Done]:
     """Put and get with one tool on a server of its own.
 
     Raises:
@@ -254,13 +302,13 @@ def measure(name: str, python: Path, scratch: Path, source: Path) -> tuple[Took,
     """
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with server(python, scratch / "server") as url:
+        with server(python, scratch / "server", tls=tls) as url:
             client = CLIENTS[name](python, scratch / "home", url)
             client.start()
             os.sync()
-            put = client.put(source)
+            put = counted(lambda: client.put(source))
             os.sync()
-            get = client.get(scratch / "got")
+            get = counted(lambda: client.get(scratch / "got"))
         if subprocess.run(["diff", "-rq", source, scratch / "got"], check=False, stdout=subprocess.DEVNULL).returncode:
             raise ToolError(f"{name}: what came back differs")
         return put, get
@@ -268,15 +316,23 @@ def measure(name: str, python: Path, scratch: Path, source: Path) -> tuple[Took,
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def rows(found: dict[str, tuple[Took, Took]]) -> Iterator[Sequence[str]]:
+def rows(found: dict[str, tuple[Done, Done]]) -> Iterator[Sequence[str]]:
     """Yield a line of the table for each tool: seconds, ratios to this library's."""
     own = found.get("artifactstore")
-    for name, (put, get) in found.items():
+    for name, both in found.items():
         ratios = [
-            f"{took.seconds / mine.seconds:.1f}" if own else "" for took, mine in zip((put, get), own or (put, get), strict=True)
+            f"{took.seconds / mine.seconds:.2f}" if own else "" for (took, _), (mine, _) in zip(both, own or both, strict=True)
         ]
-        times = [f"{put.seconds:.1f}", f"{get.seconds:.1f}", *ratios, f"{put.work:.1f}", f"{get.work:.1f}"]
-        yield [name, *times, f"{max(put.peak, get.peak) / 1e6:.0f}"]
+        times = [f"{took.seconds:.2f}" for took, _ in both]
+        work = [f"{took.work:.1f}" for took, _ in both]
+        yield [
+            name,
+            *times,
+            *ratios,
+            *work,
+            *(f"{busy:.0%}" for _, busy in both),
+            f"{max(took.peak for took, _ in both) / 1e6:.0f}",
+        ]
 
 
 def main() -> int:
@@ -288,29 +344,44 @@ def main() -> int:
     parser.add_argument("--tools", default=",".join(CLIENTS))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--tls", action="store_true", help="the server speaks TLS only")
     parser.add_argument("--write", type=Path)
     args = parser.parse_args()
     python = args.tools_venv.absolute() / "bin" / "python"
     texts = []
     for name in args.sets.split(","):
         source = source_of(name, args.folder, args.scale)
-        found: dict[str, tuple[Took, Took]] = {}
+        found: dict[str, tuple[Done, Done]] = {}
         for _ in range(args.repeat):
             for tool in args.tools.split(","):
                 try:
-                    runs = [measure(tool, python, args.folder / "on-s3", source), *([found[tool]] if tool in found else [])]
+                    runs = [
+                        measure(tool, python, args.folder / "on-s3", source, tls=args.tls),
+                        *([found[tool]] if tool in found else []),
+                    ]
                 except ToolError as error:
                     print(f"{tool} is left out: {error}", file=sys.stderr)
                     continue
-                best = [min(took, key=lambda one: one.seconds) for took in zip(*runs, strict=True)]
+                best = [min(took, key=lambda one: one[0].seconds) for took in zip(*runs, strict=True)]
                 found[tool] = (best[0], best[1])
-        head = ["tool", "put s", "get s", "put ÷ own", "get ÷ own", "put CPU s", "get CPU s", "peak MB"]
+        head = [
+            "tool",
+            "put s",
+            "get s",
+            "put ÷ own",
+            "get ÷ own",
+            "put CPU s",
+            "get CPU s",
+            "cores, put",
+            "cores, get",
+            "peak MB",
+        ]
         texts.append(f"`{name}`:\n\n{table(head, list(rows(found)))}")
     notes = "\n".join(f"- {name}: {one.settings}" for name, one in CLIENTS.items() if name in args.tools.split(","))
     text = f"Measured on {machine()}; artifactstore {artifactstore.__version__}.\n\n{notes}\n\n" + "\n\n".join(texts)
     print(text)
     if args.write:
-        write_section(args.write, "On one S3 server", text)
+        write_section(args.write, f"On one S3 server{', over TLS' * args.tls}", text)
     return 0
 
 
