@@ -29,8 +29,8 @@ from artifactstore.model.version import VERSION
 if TYPE_CHECKING:
     from artifactstore.catalog.audit import Event, Log, Transaction
     from artifactstore.catalog.rows import Rows
-    from artifactstore.catalog.run_info import RunInfo
-    from artifactstore.catalog.runs import RunTable
+    from artifactstore.catalog.runs.info import RunInfo
+    from artifactstore.catalog.runs.table import RunTable
     from artifactstore.catalog.versions import Name, Version
     from artifactstore.display.plots.chart import Chart
     from artifactstore.maintenance.doctor.findings import Check, Diagnosis
@@ -179,8 +179,8 @@ _LATE: Final = {
     "Reproduction": "artifactstore.work.reproduce.comparison",
     "Rows": "artifactstore.catalog.rows",
     "Run": "artifactstore.work.runs.run",
-    "RunInfo": "artifactstore.catalog.run_info",
-    "RunTable": "artifactstore.catalog.runs",
+    "RunInfo": "artifactstore.catalog.runs.info",
+    "RunTable": "artifactstore.catalog.runs.table",
     "Chart": "artifactstore.display.plots.chart",
     "Store": "artifactstore.store",
     "SyncReport": "artifactstore.maintenance.sync.report",

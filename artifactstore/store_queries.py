@@ -14,7 +14,7 @@ from artifactstore.work.session.session import Session
 if TYPE_CHECKING:
     from artifactstore.catalog.audit import Log
     from artifactstore.catalog.rows import Rows
-    from artifactstore.catalog.runs import RunTable
+    from artifactstore.catalog.runs.table import RunTable
     from artifactstore.catalog.versions import Name, Version
     from artifactstore.maintenance.verify.report import Report
     from artifactstore.work.get.artifact import Artifact
@@ -192,7 +192,7 @@ class StoreQueries:
             InvalidInputError: a condition is malformed, or no run has such a column; the message has the nearest ones.
             NotFoundError: no run has that name.
         """
-        from artifactstore.catalog.runs import Selection  # noqa: PLC0415 - each question loads what it needs
+        from artifactstore.catalog.runs.table import Selection  # noqa: PLC0415 - each question loads what it needs
         from artifactstore.work.views.runs import runs  # noqa: PLC0415 - as above
 
         chosen = Selection(where, sort, limit, columns)

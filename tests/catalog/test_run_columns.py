@@ -9,8 +9,8 @@ import pytest
 
 import artifactstore
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.run_info import RunInfo
-from artifactstore.catalog.runs import RunTable, Selection
+from artifactstore.catalog.runs.info import RunInfo
+from artifactstore.catalog.runs.table import RunTable, Selection
 from artifactstore.errors import InvalidInputError
 from artifactstore.work.session.caches import FoldCache
 from artifactstore.work.views.runs import _ends

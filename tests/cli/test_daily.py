@@ -12,7 +12,7 @@ import pytest
 
 import artifactstore
 from artifactstore import RunInfo
-from artifactstore.catalog.runs import Selection
+from artifactstore.catalog.runs.table import Selection
 from artifactstore.cli import main, printing
 from tests.cli.conftest import Call
 

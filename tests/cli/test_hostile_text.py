@@ -17,7 +17,7 @@ import pytest
 import typer
 
 import artifactstore
-from artifactstore.catalog.parent_run import ParentRun
+from artifactstore.catalog.runs.parent import ParentRun
 from artifactstore.cli import main
 from artifactstore.display.displayed import Displayed
 from artifactstore.display.graph.page import SCRIPT

@@ -12,8 +12,8 @@ import pytest
 import artifactstore
 from artifactstore import InvalidInputError, Store
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.run_info import RunInfo
-from artifactstore.catalog.runs import RunTable
+from artifactstore.catalog.runs.info import RunInfo
+from artifactstore.catalog.runs.table import RunTable
 from artifactstore.catalog.versions import Version
 from artifactstore.display.lists import cell
 from artifactstore.display.outline import Span

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import artifactstore
 from artifactstore import InvalidInputError
-from artifactstore.catalog.run_info import RunInfo
-from artifactstore.catalog.runs import RunTable
+from artifactstore.catalog.runs.info import RunInfo
+from artifactstore.catalog.runs.table import RunTable
 from artifactstore.catalog.series import Point
 from artifactstore.display.plots.axis import axis_of, ticks_between
 from artifactstore.display.plots.chart import Chart

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore.catalog.parent_run import PARENT, ROOT, ParentRun
+from artifactstore.catalog.runs.parent import PARENT, ROOT, ParentRun
 from artifactstore.store import Store
 from tests.integrations.pages import run_page
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import artifactstore
-from artifactstore.catalog.parent_run import PARENT, ROOT, ParentRun
+from artifactstore.catalog.runs.parent import PARENT, ROOT, ParentRun
 from artifactstore.cli.runner import run as cli
 from artifactstore.store import Store
 from artifactstore.work.runs.capture import parent_run

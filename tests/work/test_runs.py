@@ -575,7 +575,7 @@ def test_a_view_can_be_narrowed_to_a_kind_a_name_or_a_role(store: Store):
 
 
 def test_a_run_without_end_and_sign_of_life_counts_as_abandoned(store: Store, monkeypatch: pytest.MonkeyPatch):
-    from artifactstore.catalog import run_info
+    from artifactstore.catalog.runs import info as run_info
 
     dead, alive = store.run("dead").start(), store.run("alive").start()
     monkeypatch.setattr(run_info, "STALE", run_info.STALE * 0)

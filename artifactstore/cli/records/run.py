@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from artifactstore.catalog.parent_run import PARENT, ROOT
+from artifactstore.catalog.runs.parent import PARENT, ROOT
 from artifactstore.cli import printing
 from artifactstore.display.values import BARS, counted, format_value, moment, sparkline
 
@@ -93,7 +93,7 @@ def _is_printable(text: str) -> bool:
 
 def compared(runs: Iterable[Any]) -> list[tuple[str, list[str]]]:
     """Return the fields in which runs differ, with the value of each run."""
-    from artifactstore.catalog.runs import RunTable  # noqa: PLC0415 - `--help` must not load it
+    from artifactstore.catalog.runs.table import RunTable  # noqa: PLC0415 - `--help` must not load it
 
     table = RunTable(list(runs))
     found = []

@@ -9,8 +9,8 @@ from uuid import NAMESPACE_URL, uuid5
 from artifactstore.catalog.fold.received import is_own
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import code_of, reachable
-from artifactstore.catalog.parent_run import ParentRun, parent_of_job
-from artifactstore.catalog.run_info import jobs_of
+from artifactstore.catalog.runs.info import jobs_of
+from artifactstore.catalog.runs.parent import ParentRun, parent_of_job
 from artifactstore.content.manifests.manifest import Manifest
 from artifactstore.content.side_content import read_side
 from artifactstore.errors import CorruptionError, InvalidInputError, NotFoundError

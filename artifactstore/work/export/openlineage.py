@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from artifactstore.catalog.parent_run import ParentRun
+from artifactstore.catalog.runs.parent import ParentRun
 from artifactstore.model.encoding import parse_time
 from artifactstore.work.export.record import PRODUCER, Edge, Item, Record, RunOf, RunRef
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from artifactstore.catalog.parent_run import ParentRun
+from artifactstore.catalog.runs.parent import ParentRun
 from artifactstore.model.encoding import canonical_json
 from artifactstore.model.version import VERSION
 

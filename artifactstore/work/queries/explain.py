@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import code_of, companions, is_companion
-from artifactstore.catalog.run_info import RunInfo, run_info
+from artifactstore.catalog.runs.info import RunInfo, run_info
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.work.get.get import stored_value
 from artifactstore.work.queries.diff import Diff, diff

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from artifactstore.catalog.run_info import RunInfo
+from artifactstore.catalog.runs.info import RunInfo
 from artifactstore.display.displayed import Displayed
 from artifactstore.display.outline import ARROW, Block, Change, Changes, Inline, Line, Lines, Section, Span
 from artifactstore.display.values import format_pair, format_value

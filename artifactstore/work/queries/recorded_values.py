@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from artifactstore.catalog.run_info import RunInfo
+from artifactstore.catalog.runs.info import RunInfo
 from artifactstore.model.secret_names import MARK
 from artifactstore.work.queries.explanation import Difference
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from artifactstore.catalog.run_info import RunInfo
+from artifactstore.catalog.runs.info import RunInfo
 from artifactstore.display.displayed import Displayed
 from artifactstore.display.outline import Block, Change, Changes, Line, Lines, Section
 from artifactstore.display.values import format_pair

@@ -16,7 +16,7 @@ from typing import Any, Final
 from artifactstore.backend.remote.secrets import without_secrets
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.lineage import code_of, companions
-from artifactstore.catalog.run_info import RunInfo, run_info
+from artifactstore.catalog.runs.info import RunInfo, run_info
 from artifactstore.errors import AlreadyExistsError, InvalidInputError, NotFoundError, UnsupportedError
 from artifactstore.model.redaction import MARK
 from artifactstore.work.get.get import get, stored_value

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from artifactstore.catalog.run_info import jobs_of
+from artifactstore.catalog.runs.info import jobs_of
 from artifactstore.errors import ArtifactStoreError, ConflictError, InvalidInputError
 from artifactstore.model.encoding import new_id
 from artifactstore.model.facts import Fact

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore.catalog.lineage import code_of, companions, history_of, node_of, reachable, restrict, shortest_path
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.run_info import RunInfo
+from artifactstore.catalog.runs.info import RunInfo
 from artifactstore.display.displayed import Displayed
 from artifactstore.errors import InvalidInputError
 from artifactstore.model.graph import Graph, Node

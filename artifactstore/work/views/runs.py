@@ -9,9 +9,9 @@ from typing import Any
 
 from artifactstore.catalog.fold.state import State
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.run_fields import Candidate, Fields, candidates, records
-from artifactstore.catalog.run_info import RunInfo, record_of, run_info, status_of
-from artifactstore.catalog.runs import RunTable, Selection
+from artifactstore.catalog.runs.fields import Candidate, Fields, candidates, records
+from artifactstore.catalog.runs.info import RunInfo, record_of, run_info, status_of
+from artifactstore.catalog.runs.table import RunTable, Selection
 from artifactstore.catalog.series import Point, series
 from artifactstore.catalog.spill.table import load
 from artifactstore.errors import InvalidInputError, NotFoundError

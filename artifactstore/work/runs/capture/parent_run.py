@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from artifactstore.catalog.parent_run import PARENT, ROOT, ParentRun
+from artifactstore.catalog.runs.parent import PARENT, ROOT, ParentRun
 from artifactstore.runtime.remarks import remark
 from artifactstore.work.secrets import captured
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.catalog.ancestry import code_of
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.parent_run import ParentRun, parent_of_job
+from artifactstore.catalog.runs.parent import ParentRun, parent_of_job
 from artifactstore.errors import NotFoundError, UnsupportedError
 from artifactstore.model.encoding import parse_time
 from artifactstore.runtime.records import dataclass

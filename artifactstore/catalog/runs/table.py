@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from artifactstore.catalog.comparison import OPERATORS
 from artifactstore.catalog.rows import Rows
-from artifactstore.catalog.run_fields import Fields, in_order, paths_of, text_of, value_at
-from artifactstore.catalog.run_info import RunInfo
+from artifactstore.catalog.runs.fields import Fields, in_order, paths_of, text_of, value_at
+from artifactstore.catalog.runs.info import RunInfo
 from artifactstore.catalog.series import Read
 from artifactstore.errors import InvalidInputError, UnsupportedError
 

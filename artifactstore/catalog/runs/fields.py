@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from artifactstore.catalog.fold.state import State
-from artifactstore.catalog.run_info import RunInfo, output_metrics
+from artifactstore.catalog.runs.info import RunInfo, output_metrics
 from artifactstore.catalog.spill.table import load, plain
 from artifactstore.errors import InvalidInputError
 
