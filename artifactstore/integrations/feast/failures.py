@@ -40,13 +40,13 @@ def errors_of(what: str) -> Iterator[None]:
 
 def _ours(what: str, error: Exception) -> ArtifactStoreError:
     kinds = [one.__name__ for one in type(error).__mro__]
-    said = captured(str(error).strip()[:_LONGEST])
+    message = captured(str(error).strip()[:_LONGEST])
     if kinds[0] == "KeyError" and error.args:  # of a column that the entities lack the name alone, of a feature a sentence
-        said = captured(str(error.args[0])[:_LONGEST])
-        if "not found" in said:
-            return NotFoundError(f"{what}: {said}")
-        said = f"there is no column {said!r}"
-    text = f"{what}: {said} ({kinds[0]})"
+        message = captured(str(error.args[0])[:_LONGEST])
+        if "not found" in message:
+            return NotFoundError(f"{what}: {message}")
+        message = f"there is no column {message!r}"
+    text = f"{what}: {message} ({kinds[0]})"
     if "FeastPermissionError" in kinds or "PermissionError" in kinds:
         return RefusedError(text)
     is_of_feast = "FeastError" in kinds

@@ -126,10 +126,10 @@ def check(pointer: Pointer, artifact: Any, path: str | os.PathLike[str]) -> None
         CorruptionError: the artifact has other numbers of files or bytes: the file was edited.
     """
     if (pointer.files, pointer.bytes) != (artifact.count, artifact.size):
-        said = (
+        fault = (
             f"it says {pointer.files} files and {pointer.bytes} bytes, and the artifact has {artifact.count} and {artifact.size}"
         )
-        raise _damaged(Path(path), said)
+        raise _damaged(Path(path), fault)
 
 
 def _damaged(path: Path, why: str) -> CorruptionError:

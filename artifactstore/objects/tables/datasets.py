@@ -10,9 +10,10 @@ from pyarrow import dataset, fs
 from artifactstore.errors import InvalidInputError
 from artifactstore.objects.base import ReadFolder
 
-__all__ = ["open_dataset"]
+__all__ = ["SUFFIXES", "open_dataset"]
 
-_SUFFIXES: Final = {
+# how a file's name ends → the name that Arrow has for its format
+SUFFIXES: Final = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".arrow": "ipc", ".feather": "feather", ".ipc": "ipc", ".json": "json",
     ".jsonl": "json", ".ndjson": "json", ".orc": "orc",
 }  # fmt: skip
@@ -31,8 +32,8 @@ def open_dataset(folder: ReadFolder, what: str) -> Any:
     kinds: dict[str, list[str]] = {}
     for name in folder.names:
         suffix = PurePosixPath(name).suffix.lower()
-        if suffix in _SUFFIXES:
-            kinds.setdefault(_SUFFIXES[suffix], []).append(name)
+        if suffix in SUFFIXES:
+            kinds.setdefault(SUFFIXES[suffix], []).append(name)
     if len(kinds) != 1:
         found = (
             ", ".join(f"{len(names)} of {kind}" for kind, names in kinds.items()) or "no Parquet, CSV, Arrow, JSON or ORC files"

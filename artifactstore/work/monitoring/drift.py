@@ -20,7 +20,6 @@ from artifactstore.work.session.session import Session
 __all__ = ["ROLE", "drift", "pinned"]
 
 ROLE: Final = "drift"  # of the report in its run: `{ report = "drift", … }` of a gate
-_SUFFIXES: Final = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".arrow": "ipc", ".feather": "ipc", ".orc": "orc"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +110,11 @@ def _side(session: Session, given: Any, what: str, *, exact: bool) -> _Side:
 def _local(path: Path) -> Any:
     import pyarrow.dataset as ds  # noqa: PLC0415 - few sides are files of this machine
 
-    kind = _SUFFIXES.get(path.suffix.lower())
+    from artifactstore.objects.tables.datasets import SUFFIXES  # noqa: PLC0415 - as above
+
+    kind = SUFFIXES.get(path.suffix.lower())
     if kind is None or not path.is_file():
-        raise InvalidInputError(f"{path} is not a file of a table ({', '.join(_SUFFIXES)})")
+        raise InvalidInputError(f"{path} is not a file of a table ({', '.join(SUFFIXES)})")
     return ds.dataset(str(path), format=kind)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactstore.display.displayed import Displayed
-from artifactstore.printable import visible
+from artifactstore.printable import markdown
 from artifactstore.work.monitoring.rules import Rule
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ class Drift(Displayed):
 
     def to_markdown(self) -> str:
         """Return it as Markdown, such as for the summary of a CI job."""
-        lines = [f"### {_cell(self._title())}", ""]
+        lines = [f"### {markdown(self._title())}", ""]
         if self.rules:
             lines += ["| | rule |", "|---|---|"]
-            lines += [f"| {'✅' if one.ok else '❌'} | {_cell(one.text)} |" for one in self.rules]
+            lines += [f"| {'✅' if one.ok else '❌'} | {markdown(one.text)} |" for one in self.rules]
             lines.append("")
         lines += ["| column | PSI | KS | p | JS | missing | new | |", "|---|--:|--:|--:|--:|--:|--:|---|"]
-        lines += [f"| {' | '.join(map(_cell, row))} |" for row in self._rows()]
-        lines += ["", *(f"{_cell(note)}  " for note in self._notes())]
+        lines += [f"| {' | '.join(map(markdown, row))} |" for row in self._rows()]
+        lines += ["", *(f"{markdown(note)}  " for note in self._notes())]
         return "\n".join(lines).rstrip() + "\n"
 
     def _title(self) -> str:
@@ -132,8 +132,3 @@ class Drift(Displayed):
 
 def _number(value: Any) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _cell(text: str) -> str:
-    """Escape text for a cell of a Markdown table."""
-    return visible(text).replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("<", "&lt;").replace("`", "'")

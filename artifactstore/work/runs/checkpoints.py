@@ -57,8 +57,8 @@ class Keep:
         return cls(**values)
 
     def __str__(self) -> str:
-        said = {key: value for key in _KEYS if (value := getattr(self, key)) is not None and (key, value) != ("best", 1)}
-        return ", ".join(f"{key} {value}" for key, value in said.items())
+        kept = {key: value for key in _KEYS if (value := getattr(self, key)) is not None and (key, value) != ("best", 1)}
+        return ", ".join(f"{key} {value}" for key, value in kept.items())
 
     def goes(self, checkpoints: "Sequence[Checkpoint]") -> list["Checkpoint"]:
         """Return those that go, oldest first; the newest always stays.

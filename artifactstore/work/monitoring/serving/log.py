@@ -35,7 +35,7 @@ _MEMORY: Final = 2**26  # bytes of calls that wait
 _FLUSH: Final = 60.0  # seconds
 _PATIENCE: Final = 30.0  # seconds that the end of a process waits for the store
 _all: "Final[weakref.WeakSet[Serving]]" = weakref.WeakSet()
-_open: "Final[set[Serving]]" = set()  # held: a log that nobody refers to any more may still have calls that wait
+_open: "Final[set[Serving]]" = set()  # held: a log without any reference may still have calls that wait
 
 
 class Serving:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from artifactstore.errors import ArtifactStoreError, ConflictError, NotFoundError
+from artifactstore.model.encoding import format_time
 from artifactstore.runtime.threads import until
 from artifactstore.work.monitoring.serving.intake import Counts, Intake, Settings, warn
 from artifactstore.work.monitoring.serving.rows import Rows
@@ -276,4 +277,4 @@ class Writer:
 
 
 def _text(microseconds: int) -> str:
-    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return format_time(_EPOCH + timedelta(microseconds=microseconds))
