@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifactstore.content.manifests import listing_lines
+from artifactstore.content.manifests import compact_lists, listing_lines
 from artifactstore.content.manifests.compact_lists import Digests, Texts, shifted
 from artifactstore.content.manifests.listing_lines import plain_lines
 from artifactstore.model.listing import plain_line
@@ -107,5 +107,7 @@ def test_texts_take_those_of_a_column(first: list[str], more: list[str]):
 @pytest.mark.parametrize("count", [0, 3, 9000])
 @pytest.mark.parametrize("code", ["i", "q"])
 @pytest.mark.parametrize("by", [-5, 2**40])
-def test_numbers_are_shifted(count: int, code: str, by: int):
+@pytest.mark.parametrize("loaded", [True, False])
+def test_numbers_are_shifted(count: int, code: str, by: int, monkeypatch: pytest.MonkeyPatch, *, loaded: bool):
+    monkeypatch.setattr(compact_lists, "numpy_pays", lambda many: loaded and many > 0)
     assert [*shifted(array(code, range(count)), by)] == [one + by for one in range(count)]

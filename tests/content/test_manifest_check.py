@@ -11,6 +11,7 @@ import pytest
 
 from artifactstore import ArtifactStoreError, CorruptionError, InvalidInputError
 from artifactstore.content.codecs.codec import DELTAS, RAW
+from artifactstore.content.manifests import checks
 from artifactstore.content.manifests.checks import check
 from artifactstore.content.manifests.compact_lists import Texts
 from artifactstore.content.manifests.manifest import INLINE, Extent, Manifest
@@ -154,7 +155,14 @@ def test_many_that_are_sound_are_written_and_read():
         assert vars(back.chunks) == vars(made.chunks)
 
 
+@pytest.fixture(params=[True, False], ids=["with NumPy", "without"])
+def _numpy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check rows with NumPy, or as a process does that has not loaded it."""
+    monkeypatch.setattr(checks, "numpy_pays", lambda _count: request.param)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_numpy")
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if "the path" not in fault])
 def test_a_reader_and_a_writer_refuse_the_same_among_many(fault: str, *, mixed: bool):
@@ -180,6 +188,7 @@ def test_a_reader_and_a_writer_refuse_the_same_among_many(fault: str, *, mixed: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_numpy")
 @pytest.mark.parametrize("row", [0, 4, 5, 700, 1503, 1504])
 @pytest.mark.parametrize("what", ["more", "less", "digest"])
 def test_one_false_file_among_many_is_found(row: int, what: str):
