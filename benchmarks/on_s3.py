@@ -76,7 +76,7 @@ def server(python: Path, folder: Path, *, weed: Path | None = None, more: Sequen
             time.sleep(0.5)
         yield url
     finally:
-        process.terminate()
+        process.kill()  # what it keeps is thrown away; asked to end, it takes half a minute
         process.wait()
 
 

@@ -135,6 +135,16 @@ def test_the_committed_pictures_are_drawn_by_the_script():
         assert f'"{picture.name}"' in script
 
 
+def test_the_charts_show_the_figures_of_the_results(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import charts
+
+    for name, chart in charts.CHARTS.items():
+        body = chart(lambda _title, _width, _height, parts: "".join(parts))
+        assert len(body) > 1000
+        assert body in (ROOT / "docs/pictures" / name).read_text(), f"{name} is older than results.md: run python docs/pictures.py"
+
+
 def test_the_picture_of_the_storeys_has_all_packages():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(one["layers"] for one in contracts if one["type"] == "layers" and one["containers"] == ["artifactstore"])
