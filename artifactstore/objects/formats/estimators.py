@@ -11,6 +11,7 @@ Reading builds objects of the types that the schema names. Besides skops's own l
 import io
 import json
 import zipfile
+from contextlib import suppress
 from typing import Any, Final
 
 from artifactstore.errors import CorruptionError, NotFoundError
@@ -163,31 +164,48 @@ class Estimator:
         schema = stored_json(folder, _SCHEMA)
         _check_unpacked(schema, folder)
         raw = zipped(folder)
-        try:
-            strange = set(skops.io.get_untrusted_types(data=raw)) - _EVERYDAY
-        except Exception as error:
-            raise CorruptionError(f"{_SCHEMA} is not a skops schema: {str(error)[:300]}", location=_SCHEMA) from error
-        if strange:
-            folder.trust.check(strange, "this estimator", "it contains types that are not known to be safe")
-        try:
+        made = None
+        with suppress(Exception):  # whatever it is, is found and named below
             check_schema(schema, folder.read)
-        except UnknownModelError as error:
-            folder.trust.check((), "this estimator", f"it contains a booster with {error}, which this version cannot check")
-        except (ValueError, TypeError, KeyError, NotFoundError) as error:
-            raise CorruptionError(f"the estimator is inconsistent: {str(error)[:300]}", location=_SCHEMA) from error
-        try:
-            made = skops.io.loads(raw, trusted=sorted(strange | _EVERYDAY))
-        except Exception as error:
-            raise CorruptionError(
-                f"the estimator cannot be rebuilt: {type(error).__name__}: {str(error)[:300]}; was it stored with another "
-                "version of scikit-learn or skops? Get its files with to=",
-                location=_SCHEMA,
-            ) from error
+            made = skops.io.loads(raw, trusted=sorted(_EVERYDAY))  # refuses all other types before it makes anything
+        if made is None:
+            made = _asked(schema, raw, folder)
         try:
             check_objects(made)
         except ValueError as error:
             raise CorruptionError(f"the estimator is inconsistent: {str(error)[:300]}", location=_SCHEMA) from error
         return made
+
+
+def _asked(schema: Any, raw: bytes, folder: ReadFolder) -> Any:
+    """Rebuild an estimator with types that must be trusted; or tell why it cannot be rebuilt.
+
+    Raises:
+        UntrustedError: its user does not trust them.
+        CorruptionError: it is inconsistent.
+    """
+    import skops.io  # noqa: PLC0415
+
+    try:
+        strange = set(skops.io.get_untrusted_types(data=raw)) - _EVERYDAY
+    except Exception as error:
+        raise CorruptionError(f"{_SCHEMA} is not a skops schema: {str(error)[:300]}", location=_SCHEMA) from error
+    if strange:
+        folder.trust.check(strange, "this estimator", "it contains types that are not known to be safe")
+    try:
+        check_schema(schema, folder.read)
+    except UnknownModelError as error:
+        folder.trust.check((), "this estimator", f"it contains a booster with {error}, which this version cannot check")
+    except (ValueError, TypeError, KeyError, NotFoundError) as error:
+        raise CorruptionError(f"the estimator is inconsistent: {str(error)[:300]}", location=_SCHEMA) from error
+    try:
+        return skops.io.loads(raw, trusted=sorted(strange | _EVERYDAY))
+    except Exception as error:
+        raise CorruptionError(
+            f"the estimator cannot be rebuilt: {type(error).__name__}: {str(error)[:300]}; was it stored with another "
+            "version of scikit-learn or skops? Get its files with to=",
+            location=_SCHEMA,
+        ) from error
 
 
 def _check_unpacked(schema: Any, folder: ReadFolder) -> None:
