@@ -17,7 +17,7 @@ from typing import Final
 import data as datasets
 from peer_tools import ArtifactStore
 from peers import settle
-from report import machine, table, write_section
+from report import keep_memory, machine, table, write_section
 
 LEAST: Final = 1.7
 FEW: Final = 100  # files of a set
@@ -69,10 +69,12 @@ def main() -> int:
         datasets.make(name, args.folder, scale=args.scale)
     shutil.rmtree(args.folder / "run", ignore_errors=True)
     (args.folder / "run").mkdir(parents=True)
+    kept = keep_memory()
     for _ in range(args.repeat):
         for name in names:
             for cores in numbers:
                 measure(args, name, cores, best)
+    kept.close()
     shutil.rmtree(args.folder / "run")
     rows, missed = [], 0
     for what in dict.fromkeys(what for what, _ in best):

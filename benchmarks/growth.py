@@ -85,7 +85,7 @@ def warm(place: Path) -> dict[str, float]:
 
 
 def kept(place: Path) -> dict[str, float]:
-    """Open and resolve with the cache of an earlier process; the imports are not counted."""
+    """Open and resolve with the cache of an earlier process; the modules that this loads are in the time."""
     return _opened(place, place / "cache")
 
 

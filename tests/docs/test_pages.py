@@ -2,8 +2,9 @@
 
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -137,12 +138,13 @@ def test_the_committed_pictures_are_drawn_by_the_script():
 
 def test_the_charts_show_the_figures_of_the_results(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
-    import charts
-
+    charts: Any = import_module("charts")
     for name, chart in charts.CHARTS.items():
         body = chart(lambda _title, _width, _height, parts: "".join(parts))
         assert len(body) > 1000
-        assert body in (ROOT / "docs/pictures" / name).read_text(), f"{name} is older than results.md: run python docs/pictures.py"
+        assert body in (ROOT / "docs/pictures" / name).read_text(), (
+            f"{name} is older than results.md: run python docs/pictures.py"
+        )
 
 
 def test_the_picture_of_the_storeys_has_all_packages():
