@@ -130,7 +130,8 @@ def cores(draw: Draw) -> str:
         seconds = [_number(row[f"{count} core{'s' * (count > 1)}"]) or 0.0 for count in counts]
         series[row["step"]] = [(float(count), seconds[0] / value) for count, value in zip(counts, seconds, strict=True)]
     marks = [(float(count), str(count)) for count in counts]
-    levels = [(float(n), f"{n} x") for n in range(1, counts[-1] + 1)]
+    most = max(times for points in series.values() for _, times in points)
+    levels = [(float(n), f"{n} x") for n in range(math.ceil(most) + 1)]
     return _lines(draw, "Times as fast as with one core", series, x_label="cores", marks=marks, levels=levels, logarithmic=False)
 
 
