@@ -19,14 +19,14 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import data as datasets
 from floor_sets import MADE, copy_sparse
-from peer_tools import TOOLS, ArtifactStore, Took, Tool, ToolError, run, size_of
+from peer_tools import TOOLS, ArtifactStore, Restic, Took, Tool, ToolError, run, size_of
 from peers import compare, settle
 from report import keep_memory, machine, table, write_section
 
@@ -44,6 +44,8 @@ COMMAND_TARGET: Final = 1.3
 FLOOR: Final = "floor"
 CHUNKS: Final = "floor, cut into chunks"
 OWN: Final = "artifactstore"
+GIT: Final = {"--help": ["--version"], "ls": ["log", "--oneline"], "put, unchanged": ["add", "."]}
+RESTIC: Final = {"--help": ["version"], "ls": ["snapshots"], "put, unchanged": ["backup", "--quiet", "."]}
 FEW: Final = 100  # files of a set that are removed at once
 Figures = dict[tuple[str, str], list[Took]]  # (what, who) → one a repeat
 STORED: Final[dict[tuple[str, str], int]] = {}  # (what, who) → bytes that a put added, the last time
@@ -78,7 +80,7 @@ class Floor:
 
 def tools(peers: Sequence[str]) -> dict[str, Callable[[Path], Any]]:
     """Return who is measured, each made for a folder."""
-    others = {name: partial(TOOLS[name], venv=None) for name in peers}
+    others = {name: partial(TOOLS[name], venv=None) for name in peers if name in TOOLS}
     return {FLOOR: Floor, CHUNKS: lambda root: Floor(root, "--chunks"), OWN: lambda root: ArtifactStore(root, None), **others}
 
 
@@ -149,13 +151,37 @@ def commands(args: argparse.Namespace, figures: Figures) -> None:
         "get of 1 kB": ["get", "data", str(root / "got"), *store],
         "put, unchanged": ["put", str(root / "data"), "data", *store],
     }
+    others = [*command_peers(args.peers, root)]
     for _ in range(7):
         for what, words in asked.items():
             shutil.rmtree(root / "got", ignore_errors=True)
             took = run([sys.executable, "-c", "import pyarrow.lib"], cwd=root, env=tool.env)
             figures.setdefault((f"command, {what}", FLOOR), []).append(took)
             figures.setdefault((f"command, {what}", OWN), []).append(run([program, *words], cwd=root, env=tool.env))
+        for who, what, command, env in others:
+            took = run(command, cwd=root / "data", env=env)
+            figures.setdefault((f"command, {what}", who), []).append(took)
     shutil.rmtree(root, ignore_errors=True)
+
+
+def command_peers(peers: Sequence[str], root: Path) -> Iterator[tuple[str, str, list[str], dict[str, str]]]:
+    """Yield who, what, command and environment of other tools' nearest commands, each over the same small folder."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(root),
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_COMMITTER_NAME": "a",
+        "EMAIL": "a@example.org",
+    }
+    if "git" in peers:
+        for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "small"]):
+            run(["git", *words], cwd=root / "data", env=env)
+        yield from (("git", what, ["git", *words], env) for what, words in GIT.items())
+    if "restic" in peers:
+        tool = Restic(root / "restic", None)
+        tool.start()
+        tool.put(root / "data", "v1")
+        yield from (("restic", what, ["restic", *words], tool.env) for what, words in RESTIC.items())
 
 
 # -- objects
@@ -247,7 +273,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="scratch space: some 30 GB at full size")
     parser.add_argument("--sets", default="small,checkpoint,csv,objects,commands", help="also: million, large")
-    parser.add_argument("--peers", default="", help="tools to measure beside, such as cp,restic,borg,casync")
+    parser.add_argument("--peers", default="", help="tools to measure beside, such as cp,restic,borg,casync; git for commands")
     parser.add_argument("--only", help="of the objects, those whose name contains this")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="smaller data for a trial run")
