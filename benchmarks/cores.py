@@ -20,7 +20,6 @@ from peers import settle
 from report import keep_memory, machine, table, write_section
 
 LEAST: Final = 1.7
-FEW: Final = 100  # files of a set
 Best = dict[tuple[str, int], float]
 
 
@@ -47,7 +46,7 @@ def measure(args: argparse.Namespace, name: str, cores: int, best: Best) -> None
             os.sched_setaffinity(0, every)
         key = (f"{name}, {step}", cores)
         best[key] = min(best.get(key, took.seconds), took.seconds)
-    if data.files < FEW:  # many files are removed at the end: ext4 searches long for an inode after many were freed
+    if data.files < datasets.FEW:
         shutil.rmtree(target)
         shutil.rmtree(root / "store")
 

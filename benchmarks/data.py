@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["SETS", "DataSet", "files_of", "load", "make", "update"]
+__all__ = ["FEW", "SETS", "DataSet", "files_of", "load", "make", "update"]
 
 SEED: Final = 20_250_101
 RECIPE: Final = 1  # counted up when the bytes change: data of an older recipe is made anew
@@ -34,6 +34,8 @@ SHAPES: Final = {  # one layer of the checkpoint: 19.9 MB
     "norm.attention": (1024,),
     "norm.mlp": (1024,),
 }
+# Sets of fewer files are removed at once, others at the end: ext4 searches long for an inode after many were freed, minutes later still.
+FEW: Final = 100
 
 
 @dataclass(frozen=True, slots=True)

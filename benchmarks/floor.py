@@ -46,7 +46,6 @@ CHUNKS: Final = "floor, cut into chunks"
 OWN: Final = "artifactstore"
 GIT: Final = {"--help": ["--version"], "ls": ["log", "--oneline"], "put, unchanged": ["add", "."]}
 RESTIC: Final = {"--help": ["version"], "ls": ["snapshots"], "put, unchanged": ["backup", "--quiet", "."]}
-FEW: Final = 100  # files of a set that are removed at once
 Figures = dict[tuple[str, str], list[Took]]  # (what, who) → one a repeat
 STORED: Final[dict[tuple[str, str], int]] = {}  # (what, who) → bytes that a put added, the last time
 
@@ -88,14 +87,13 @@ def folders(args: argparse.Namespace, name: str, figures: Figures) -> None:
     """Measure one repeat of a data set."""
     data = datasets.load(name, args.folder)
     for number, (who, make) in enumerate(tools(args.peers).items()):
-        # Many files are not removed before the end: ext4 searches long for an inode after many were freed, minutes later still.
         root = args.folder / "run" / f"{name}-{number}-{len(figures.get((f'{name}, again', who), ()))}"
         root.mkdir(parents=True)
         try:
             measure(make(root), data, who, figures)
         except ToolError as error:
             print(f"{who} on {name}: {error}", file=sys.stderr)
-        if data.files < FEW:
+        if data.files < datasets.FEW:
             shutil.rmtree(root)
 
 

@@ -4,7 +4,7 @@
                                [--tls] [--scale 1.0] [--write benchmarks/results.md]
 
 The server is SeaweedFS, a program of the tools' venv (README.md says how to make it), on loopback ports of this
-machine: it shares the cores with what is measured, and there is no latency. With `--tls` it speaks nothing else. Each tool puts
+machine: it shares the cores with what is measured, and requests take no time on the way. With `--tls` it speaks nothing else. Each tool puts
 v1 into an empty prefix, and gets it into a fresh folder; what came back is compared. All run as programs, their start included.
 The floor moves the same content by the client of this library, encoded and hashed, and keeps no records. `cores` is how busy the
 machine was with client and server, without what its host took for others (`steal` in /proc/stat).
